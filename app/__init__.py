@@ -1,0 +1,1 @@
+"""What a person starts: commands, the live session, window, overlay and recorder."""

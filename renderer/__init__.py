@@ -1,0 +1,1 @@
+"""Turns (viewpoint, expression) into an image on time: rasterisers, neural cache, workers, schedule."""
