@@ -1,0 +1,10 @@
+"""What the program brings along: the bundled avatar, the shipped head, shaders, sample traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def asset_path(relative: str) -> Path:
+    """Where a bundled file lies, e.g. `asset_path("avatars/first.avatar")`. It need not exist."""
+    return Path(__file__).resolve().parent / relative
