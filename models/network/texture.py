@@ -1,0 +1,51 @@
+"""The neural texture: learned channels in a pyramid, sampled at the UV map (paper section 3.1; supplement)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Weight decay per level, fine to coarse (research code, method.md section 1.3): high frequencies must earn their place.
+LEVEL_WEIGHT_DECAY = (1e-3, 1e-4, 1e-5, 0.0)
+
+
+class NeuralTexture(nn.Module):
+    """`levels` learned images of `channels`, each half the size of the finer one.
+
+    The levels are summed into one image at the finest size before sampling, so that sampling costs one lookup and the
+    merged image *is* the texture at use: nothing differs between training and the live path.
+    """
+
+    def __init__(self, size: int, levels: int, channels: int) -> None:
+        super().__init__()
+        self.levels = nn.ParameterList(
+            nn.Parameter(torch.rand(1, channels, size >> k, size >> k) / levels) for k in range(levels)
+        )
+
+    def merged(self) -> Tensor:
+        """[1, C, size, size]: the sum of all levels, bilinearly enlarged."""
+        finest = self.levels[0]
+        size = finest.shape[-2:]
+        total = finest
+        for level in list(self.levels)[1:]:
+            total = total + F.interpolate(level, size=size, mode="bilinear", align_corners=False)
+        return total
+
+    def decay(self) -> Tensor:
+        """The L2 penalty of section 1.3, to be added to the loss (mean of squares times each level's weight)."""
+        weights = LEVEL_WEIGHT_DECAY + (0.0,) * len(self.levels)
+        terms = [w * level.square().mean() for w, level in zip(weights, self.levels, strict=False) if w > 0]
+        return torch.stack(terms).sum()
+
+
+def sample_texture(image: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:
+    """Bilinear lookup. image: [1, C, T, T]; uv: [B, H, W, 2] in [0, 1], origin bottom left; coverage: [B, 1, H, W].
+
+    Returns [B, C, H, W], zero where nothing is covered. The compiled twin is `fast.sample_texture_nhwc`.
+    """
+    grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], dim=-1)
+    out = F.grid_sample(
+        image.expand(len(uv), -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return out * coverage
