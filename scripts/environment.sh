@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Sourced by visavis.sh and test.sh: makes .venv and installs this checkout into it, once per change of pyproject.toml.
+
+find_python() { # the newest supported Python on the PATH, or what $PYTHON names
+    local candidate
+    for candidate in ${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3 python}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "visavis: no Python 3.11 or newer found; install one (https://www.python.org/downloads/) or set PYTHON" >&2
+    return 1
+}
+
+make_environment() { # $1: "" or an extra such as "[test]"
+    local python venv=.venv wanted stamp
+    wanted="$(cksum <pyproject.toml) ${1:-}"
+    stamp=$venv/.visavis-installed
+    if [ -f "$stamp" ] && grep -qxF "$wanted" "$stamp"; then
+        return
+    fi
+    if [ ! -x $venv/bin/python ]; then
+        python=$(find_python)
+        if ! "$python" -m venv $venv; then
+            rm -rf $venv
+            echo "visavis: $python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2
+            return 1
+        fi
+    fi
+    echo "Installing into $PWD/$venv (the first time this takes some minutes) ..."
+    # torch first and alone: resolved together with the rest, pip may pull in gigabytes of other builds.
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep -oE 'torch==[0-9.]+' pyproject.toml)"
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${1:-}"
+    echo "$wanted" >>"$stamp"
+}

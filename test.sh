@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Every check from a fresh clone: system packages (Debian and Ubuntu), .venv, ruff, pyright, import-linter, pytest.
+# Options go to pytest: ./test.sh tests/renderer -k schedule
+set -euo pipefail
+cd "$(dirname "$0")"
+. scripts/debian.sh
+. scripts/environment.sh
+
+need_debian_packages "${DEBIAN_RUN_PACKAGES[@]}" "${DEBIAN_TEST_PACKAGES[@]}"
+make_environment "[test]"
+
+bin=.venv/bin
+$bin/ruff check .
+$bin/pyright --pythonpath $bin/python
+$bin/lint-imports
+$bin/python -m pytest "$@"
