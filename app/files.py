@@ -1,0 +1,36 @@
+"""Small helpers around files: pictures, and the system's errors in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import UserError
+from models.files import atomic_write
+
+
+def explain_os_error(error: BaseException) -> str:
+    """The system's own words without numbers and paths: "No space left on device"."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def write_png(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """rgb: [H, W, 3] uint8 sRGB, row 0 on top. An older file stays until the new one is whole. Raises UserError."""
+    import cv2
+
+    ok, encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
+    if not ok:
+        raise UserError(f"cannot encode {path} as PNG")
+    with atomic_write(path) as file:
+        file.write(encoded.tobytes())
+
+
+def unused_path(folder: Path, stem: str, suffix: str) -> Path:
+    """`folder/stem.suffix`, or the first of stem-2, stem-3, ... that does not exist yet."""
+    path, n = folder / f"{stem}{suffix}", 1
+    while path.exists():
+        n += 1
+        path = folder / f"{stem}-{n}{suffix}"
+    return path
