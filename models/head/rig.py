@@ -56,7 +56,7 @@ class HeadRig:
         object.__setattr__(self, "_torso", _nonzero(1 - self.head_weight))
 
     def local(self, expression: Floats, gaze: Floats) -> Floats:
-        """[V, 3] in the head frame; expression [52], gaze [4] as in models.arkit.HeadState. ValueError on other shapes."""
+        """[V, 3] in the head frame; expression [52], gaze [4] as in models.arkit.HeadState; ValueError on others."""
         expression = np.asarray(expression, np.float32)
         if expression.shape != (N_EXPRESSIONS,) or np.shape(gaze) != (4,):
             raise ValueError(f"expression must be [52] and gaze [4], not {expression.shape} and {np.shape(gaze)}")

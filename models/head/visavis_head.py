@@ -1,4 +1,4 @@
-"""The head that ships with the program: MediaPipe's face topology lofted to a full head (built by assets/build_head.py)."""
+"""The shipped head: MediaPipe's face topology lofted to a full head (assets/build_head.py makes the asset)."""
 
 from __future__ import annotations
 
