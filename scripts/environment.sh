@@ -29,8 +29,12 @@ make_environment() { # $1: "" or an extra such as "[test]"
         fi
     fi
     echo "Installing into $PWD/$venv (the first time this takes some minutes) ..."
+    local pip=($venv/bin/python -m pip install --disable-pip-version-check)
+    if [ ! -t 1 ]; then
+        pip+=(--quiet)
+    fi
     # torch first and alone: resolved together with the rest, pip may pull in gigabytes of other builds.
-    $venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep -oE 'torch==[0-9.]+' pyproject.toml)"
-    $venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${1:-}"
+    "${pip[@]}" "$(grep -oE 'torch==[0-9.]+' pyproject.toml)"
+    "${pip[@]}" -e ".${1:-}"
     echo "$wanted" >>"$stamp"
 }
