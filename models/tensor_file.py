@@ -95,6 +95,21 @@ def read_tensor_file(
     return tensors, manifest
 
 
+def read_manifest(path: Path, kind: str, max_bytes: int, version: int = 1) -> dict[str, Any]:
+    """The manifest alone, without the arrays. Raises UserError as `read_tensor_file` does."""
+    try:
+        with open(path, "rb") as file:
+            size = Path(path).stat().st_size
+            header, start = _read_header(file, size, path, kind, max_bytes)
+            manifest = _manifest(header.pop("__metadata__", None), path, kind, version)
+            _checked_layout(header, size - start, path, kind)
+    except FileNotFoundError as error:
+        raise UserError(f"{kind} {path} does not exist; check the path") from error
+    except OSError as error:
+        raise UserError(f"cannot read {kind} {path}: {error.strerror or error}") from error
+    return manifest
+
+
 def _bad(path: Path, kind: str, why: str) -> NoReturn:
     raise UserError(f"{path} is not a usable {kind}: {why}; make it again or fetch an intact copy")
 

@@ -1,0 +1,1 @@
+"""How right the pictures are: metrics and the protocols that use them."""

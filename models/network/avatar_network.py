@@ -1,0 +1,87 @@
+"""All networks of one avatar, and the plain (reference) way to draw with them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.network.config import NetworkConfig
+from models.network.generator import Generator, GeneratorOutput, modulate
+from models.network.texture import NeuralTexture, sample_texture
+from models.network.warp import Cache, MotionWarp, PublishedWarp, Target, WarpOutput
+
+
+class View(NamedTuple):
+    """Geometry of B views. uv [B, S, S, 2], coverage [B, 1, S, S] float, sh [B, 9], state [B, 60]."""
+
+    uv: Tensor
+    coverage: Tensor
+    sh: Tensor
+    state: Tensor
+
+
+class Drawn(NamedTuple):
+    """A complete pass of G: its output, the sampled features it came from, and what the warp will need of it."""
+
+    output: GeneratorOutput
+    features: Tensor
+    cache: Cache
+
+
+def quarter_uv(view: View) -> Tensor:
+    """[B, 2, S/4, S/4]."""
+    return F.avg_pool2d(view.uv.permute(0, 3, 1, 2), 4)
+
+
+class AvatarNetwork(nn.Module):
+    """Texture, generator and warp. `warp` is None for a baseline avatar."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.texture = NeuralTexture(config.texture_size, config.texture_levels, config.texture_channels)
+        self.generator = Generator(config)
+        self.warp: MotionWarp | PublishedWarp | None = {
+            "motion": MotionWarp,
+            "published": PublishedWarp,
+            "none": lambda _: None,
+        }[config.warp](config)
+
+    def sample(self, view: View, merged: Tensor | None = None) -> Tensor:
+        """Texture features before modulation, [B, C, S, S]; its first three channels are supervised as colour."""
+        return sample_texture(self.texture.merged() if merged is None else merged, view.uv, view.coverage)
+
+    def draw(self, view: View, sampled: Tensor) -> Drawn:
+        """G and the cache it leaves behind. Without a warp the cache holds F3 unreduced."""
+        features = modulate(sampled, view.sh)
+        out = self.generator(features)
+        f3 = out.f3 if self.warp is None else self.warp.prepare(out)
+        cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state)
+        return Drawn(out, features, cache)
+
+    def target(self, view: View, features: Tensor, source: Tensor, visible: Tensor) -> Target:
+        return Target(features, source, visible, view.sh, quarter_uv(view), view.state)
+
+    def redraw(self, cache: Cache, target: Target) -> WarpOutput:
+        """The warp. Raises ValueError for a baseline avatar."""
+        if self.warp is None:
+            raise ValueError("this avatar was trained without a warp (--baseline)")
+        return self.warp(cache, target)
+
+
+def composite(rgb: Tensor, mask: Tensor, background: Tensor) -> Tensor:
+    """The static background behind the predicted mask (paper section 3.1); all [B, ., S, S], background [B, 3, S, S]."""
+    mask = mask.clamp(0, 1)
+    return rgb.clamp(0, 1) * mask + background * (1 - mask)
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@torch.no_grad()
+def all_finite(module: nn.Module) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in module.parameters())

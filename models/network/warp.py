@@ -1,0 +1,143 @@
+"""The warps W: a shallow network that draws the current view from the cached features of an earlier one.
+
+`PublishedWarp` is the paper's (section 3.3): motion is implied by differences of numbers. `MotionWarp` is ours: the
+mesh knows each pixel's way, so the cache is moved along it first and the network only adds a residual. It keeps no
+statistics over the frame, so that crop, tile and full frame agree.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.network.config import CACHE_CHANNELS, SH_COUNT, NetworkConfig
+from models.network.generator import GeneratorOutput, Up
+
+STATE_SIZE = 52 + 6 + 2  # expression, pose (rotation vector, translation), camera (crop centre)
+
+
+class Cache(NamedTuple):
+    """Everything kept of the cached frame. rgb [B, 3, S, S], mask [B, 1, S, S]; f3 [B, C3, S/4, S/4] (already reduced
+    for the motion warp), f4 [B, 8, S/4, S/4], f5 [B, 8, S/2, S/2]; sh [B, 9]; uv [B, 2, S/4, S/4]; state [B, 60]."""
+
+    rgb: Tensor
+    mask: Tensor
+    f3: Tensor
+    f4: Tensor
+    f5: Tensor
+    sh: Tensor
+    uv: Tensor
+    state: Tensor
+
+
+class Target(NamedTuple):
+    """What is known of the new frame before any deep network ran. features [B, C, S, S]: modulated texture samples;
+    source [B, S, S, 2]: where each pixel's surface point lay in the cached image, in 0..1 of the crop; visible
+    [B, 1, S, S]: 1 where that point was seen then; sh, uv, state as in Cache."""
+
+    features: Tensor
+    source: Tensor
+    visible: Tensor
+    sh: Tensor
+    uv: Tensor
+    state: Tensor
+
+
+class WarpOutput(NamedTuple):
+    """rgb [B, 3, S, S] straight colour in 0..1, mask [B, 1, S, S] in 0..1."""
+
+    rgb: Tensor
+    mask: Tensor
+
+
+def move(image: Tensor, source: Tensor) -> Tensor:
+    """Samples [B, C, h, w] bilinearly at source [B, h', w', 2] in 0..1 (x, y from the top left); borders repeat.
+
+    In float32 whatever comes in: half precision has too few digits for a position in the picture.
+    """
+    grid = source.float() * 2 - 1
+    moved = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return moved.to(image.dtype)
+
+
+def halve_field(source: Tensor) -> Tensor:
+    """[B, H, W, 2] to [B, H/2, W/2, 2]: the mean of 2 x 2 pixels, which is the position of the coarser pixel's centre."""
+    return F.avg_pool2d(source.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
+class MotionWarp(nn.Module):
+    """The cached picture and features moved by the mesh's motion, plus a residual from three small convolutions.
+
+    The quarter-size branch sees F3, F4 and what is newly visible; the half-size branch sees F5, the texture's features
+    at the *new* UV map (they say what belongs where nothing was cached: an opened mouth, a lid) and the visibility.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        w = config.warp_width
+        self.reduce = nn.Conv2d(4 * config.width, 2 * w, 1)
+        self.coarse = nn.Conv2d(2 * w + CACHE_CHANNELS + 1, w, 3, padding=1)
+        self.coarse_to_fine = nn.Conv2d(w, w, 3, padding=1)
+        self.fine = nn.Conv2d(CACHE_CHANNELS + config.texture_channels + 1, w, 3, padding=1)
+        self.residual = nn.Conv2d(w, 16, 3, padding=1)
+        nn.init.zeros_(self.residual.weight)
+        assert self.residual.bias is not None
+        nn.init.zeros_(self.residual.bias)
+
+    def prepare(self, out: GeneratorOutput) -> Tensor:
+        """What of F3 is cached: 1 x 1 to 2 * warp_width channels, paid in the cache pass."""
+        return self.reduce(out.f3)
+
+    def moved(self, cache: Cache, target: Target) -> Tensor:
+        """[B, 4, S, S]: the cached colour and mask moved by the mesh, no network."""
+        return move(torch.cat([cache.rgb, cache.mask], dim=1), target.source)
+
+    def correct_joined(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Residual [B, 16, S/2, S/2] in pixel-shuffle order, from features already moved.
+
+        coarse [B, ., S/4, S/4]: F3, F4, visibility; fine [B, ., S/2, S/2]: F5, texture features, visibility.
+        """
+        q = self.coarse_to_fine(F.relu(self.coarse(coarse)))
+        q = F.interpolate(q, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.residual(F.relu(q + self.fine(fine)))
+
+    def forward(self, cache: Cache, target: Target) -> WarpOutput:
+        half = halve_field(target.source)
+        quarter = halve_field(half)
+        dtype = cache.f5.dtype
+        visible, features = target.visible.to(dtype), F.avg_pool2d(target.features, 2).to(dtype)
+        coarse = [move(cache.f3, quarter), move(cache.f4, quarter), F.avg_pool2d(visible, 4)]
+        fine = [move(cache.f5, half), features, F.avg_pool2d(visible, 2)]
+        residual = self.correct_joined(torch.cat(coarse, dim=1), torch.cat(fine, dim=1))
+        out = self.moved(cache, target) + F.pixel_shuffle(residual.float(), 2)
+        return WarpOutput(out[:, :3], out[:, 3:4])
+
+
+class PublishedWarp(nn.Module):
+    """The paper's implicit warp (section 3.3, figure 3), at our expression size.
+
+    Known weakness, kept on purpose: without a change of view direction the skips F4 and F5 are multiplied by zero.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        w = config.width
+        self.mlp = nn.Linear(SH_COUNT + 2 * STATE_SIZE, 32)
+        self.up1 = Up(4 * w + CACHE_CHANNELS + 32 + 2, 2 * w, "instance")
+        self.up2 = Up(2 * w + CACHE_CHANNELS, 4, "instance", last=True)
+
+    def prepare(self, out: GeneratorOutput) -> Tensor:
+        return out.f3
+
+    def forward(self, cache: Cache, target: Target) -> WarpOutput:
+        dtype = cache.f3.dtype
+        turn = (target.sh - cache.sh)[:, 1:, None, None].to(dtype)
+        m = F.relu(self.mlp(torch.cat([target.sh, target.state, target.state - cache.state], dim=1)))
+        h, w = cache.f3.shape[-2:]
+        m = m[:, :, None, None].expand(-1, -1, h, w).to(dtype)
+        x = self.up1(torch.cat([cache.f4 * turn, cache.f3, m, (target.uv - cache.uv).to(dtype)], dim=1))
+        out = torch.sigmoid(self.up2(torch.cat([cache.f5 * turn, x], dim=1)).float())
+        return WarpOutput(out[:, :3], out[:, 3:4])

@@ -1,0 +1,1 @@
+"""Training of avatars from tracks: splits, samples, losses, the resumable loop."""

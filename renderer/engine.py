@@ -1,0 +1,194 @@
+"""The neural engines behind a worker: geometry on the CPU, networks on the worker's device.
+
+`PlainEngine` draws with the networks as they were trained, on any device and for any warp: the reference.
+`renderer.engine_cpu.CpuEngine` is the fast path of the motion warp on a CPU; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.avatar_file import Avatar
+from models.errors import UserError
+from models.motion import MotionField, motion_field
+from models.network.avatar_network import View
+from models.network.harmonics import harmonics
+from models.network.warp import Cache, MotionWarp
+from models.raster import Raster
+from models.view import HeadView, head_view
+from renderer.engine_protocol import CacheEntry, Engine, WarpOutput
+from renderer.messages import ViewRequest
+from renderer.raster import make_rasterizer
+
+
+class Geometry(NamedTuple):
+    """A rasterised view: attributes [S, S, 2] = uv, or [S, S, 5] with the cached pixel position and depth behind it."""
+
+    view: HeadView
+    raster: Raster
+
+
+class Timer:
+    """Durations of named stages in ns."""
+
+    def __init__(self) -> None:
+        self.durations: dict[str, int] = {}
+        self._last = time.perf_counter_ns()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter_ns()
+        self.durations[name] = self.durations.get(name, 0) + now - self._last
+        self._last = now
+
+
+class GeometryStage:
+    """Mesh, projection and raster of one avatar at `size` pixels."""
+
+    def __init__(self, avatar: Avatar, size: int) -> None:
+        self.rig, self.size = avatar.rig, size
+        self.rasterize = make_rasterizer()
+
+    def __call__(self, request: ViewRequest, cached: Geometry | None = None) -> Geometry:
+        """Raises FloatingPointError for a pose that is not finite, ValueError for a head behind the camera."""
+        view = head_view(self.rig, request.head, request.T_world_eye, request.camera, self.size)
+        if not np.isfinite(view.pixels).all():
+            raise FloatingPointError("the pose is not finite")
+        attributes = self.rig.uv if cached is None else np.concatenate([self.rig.uv, cached.view.pixels], axis=1)
+        return Geometry(view, self.rasterize(view.pixels, self.rig.triangles, attributes, self.size, self.size))
+
+    @staticmethod
+    def motion(new: Geometry, cached: Geometry) -> MotionField:
+        attributes = np.ascontiguousarray(new.raster.attributes[..., 2:5])
+        return motion_field(attributes, new.raster.coverage, cached.raster.depth)
+
+
+def angle_degrees(a: HeadView, b: HeadView) -> float:
+    """Between two view directions."""
+    return float(np.degrees(np.arccos(np.clip(np.dot(a.direction, b.direction), -1, 1))))
+
+
+class PlainEngine:
+    """The networks as trained, in float32, on one torch device. Used by one thread."""
+
+    def __init__(self, avatar: Avatar, device: str, size: int | None = None) -> None:
+        self.torch_device = torch.device(device)
+        self.device = device_name(device)
+        self.network = avatar.network.to(self.torch_device)
+        self.geometry = GeometryStage(avatar, size or avatar.network.config.size)
+        self.merged = self.network.texture.merged()
+
+    @torch.inference_mode()
+    def build_cache(self, request: ViewRequest) -> CacheEntry:
+        geometry = self.geometry(request)
+        view = self._view(geometry)
+        drawn = self.network.draw(view, self.network.sample(view, self.merged))
+        if not bool(torch.isfinite(drawn.output.rgb).all()):
+            raise FloatingPointError("G returned NaN")
+        return CacheEntry(request, (geometry, drawn.cache))
+
+    @torch.inference_mode()
+    def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
+        timer = Timer()
+        cached_geometry, cached = cache.features
+        geometry = self.geometry(request, cached_geometry)
+        timer.lap("raster")
+        view = self._view(geometry)
+        sampled = self.network.sample(view, self.merged)
+        if self.network.warp is None:
+            cached = self.network.draw(view, sampled).cache
+            rgb, mask = cached.rgb, cached.mask
+        else:
+            rgb, mask = self._warp(cached, cached_geometry, geometry, view, sampled)
+        rgba, finite = to_rgba(rgb, mask)
+        timer.lap("warp")
+        degrees = angle_degrees(cached_geometry.view, geometry.view)
+        return WarpOutput(rgba, geometry.view.crop, degrees, finite, timer.durations)
+
+    def _warp(
+        self, cached: Cache, cached_geometry: Geometry, geometry: Geometry, view: View, sampled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        from models.network.generator import modulate
+
+        field = self.geometry.motion(geometry, cached_geometry)
+        source = torch.from_numpy(field.source)[None].to(self.torch_device)
+        visible = torch.from_numpy(field.visible)[None, None].to(self.torch_device)
+        out = self.network.redraw(cached, self.network.target(view, modulate(sampled, view.sh), source, visible))
+        return out.rgb, out.mask
+
+    def _view(self, geometry: Geometry) -> View:
+        raster, view = geometry.raster, geometry.view
+        return View(
+            torch.from_numpy(np.ascontiguousarray(raster.attributes[None, ..., :2])).to(self.torch_device),
+            torch.from_numpy(raster.coverage[None, None].astype(np.float32)).to(self.torch_device),
+            harmonics(torch.from_numpy(view.direction))[None].to(self.torch_device),
+            torch.from_numpy(view.state)[None].to(self.torch_device),
+        )
+
+    def close(self) -> None:
+        """Nothing to release that the garbage collector does not."""
+
+
+def to_rgba(rgb: torch.Tensor, mask: torch.Tensor) -> tuple[NDArray[np.uint8], bool]:
+    """[1, 3, S, S] straight colour and [1, 1, S, S] mask to premultiplied uint8 [S, S, 4]; and whether all was finite."""
+    picture = torch.cat([rgb, mask], dim=1)[0].float()
+    finite = bool(torch.isfinite(picture).all())
+    picture = picture.nan_to_num().clamp(0, 1)
+    picture = torch.cat([picture[:3] * picture[3:], picture[3:]])
+    return (picture * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).cpu().contiguous().numpy(), finite
+
+
+def device_name(device: str) -> str:
+    """What really runs: "cuda:0 (NVIDIA H200)", "cpu (AMD EPYC)"."""
+    d = torch.device(device)
+    if d.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(d)})"
+    return f"{device} ({_cpu_name()})"
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def check_device(device: str) -> None:
+    """Raises UserError when torch cannot use `device` here."""
+    try:
+        d = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"{device!r} is no device; use cpu, cuda:0, cuda:1, ...") from error
+    if d.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (d.index or 0) >= count:
+            raise UserError(f"{device} is not there: this machine has {count} CUDA devices; use --devices cpu,cpu")
+    elif d.type not in ("cpu", "mps"):
+        raise UserError(f"{device!r} is not supported; use cpu, cuda:0, cuda:1, ...")
+
+
+def make_engine(avatar: Avatar, device: str, size: int | None = None) -> Engine:
+    """The fastest engine that this device and this avatar's warp have."""
+    from renderer.engine_cpu import CpuEngine
+
+    if torch.device(device).type == "cpu" and isinstance(avatar.network.warp, MotionWarp):
+        return CpuEngine(avatar, size)
+    return PlainEngine(avatar, device, size)
+
+
+def engine_factories(avatar: Avatar, devices: list[str], size: int | None = None) -> list[Callable[[], Engine]]:
+    """One factory per worker, to be called in the worker's own thread. Raises UserError for a device that is not there."""
+    for device in devices:
+        check_device(device)
+    return [partial(make_engine, avatar, device, size) for device in devices]
