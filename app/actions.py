@@ -1,0 +1,60 @@
+"""What a person can ask for, whether by key or in the overlay: one small vocabulary for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Do(Enum):
+    """Value: what the help says."""
+
+    WARP = "frames per cache: 1x sharpest, 4x fastest"
+    RECORD = "start or stop recording"
+    SCREENSHOT = "save a screenshot"
+    RECENTRE = "recentre the view"
+    POSE = "next pose source"
+    FACE = "next face source"
+    AVATAR = "next avatar"
+    RESTART = "restart failed workers"
+    RECORD_OVERLAY = "record with or without this overlay"
+    OVERLAY = "hide or show this overlay"
+    HELP = "this help"
+    QUIT = "close help, or quit"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """value: the chosen thing (warps per cache, source name, avatar path, worker index); None means "the next one"."""
+
+    do: Do
+    value: int | str | bool | None = None
+
+
+# Key as GLFW names it -> action. Arrow keys and the wheel steer the mouse source.
+KEYS: dict[str, Action] = {
+    "1": Action(Do.WARP, 1),
+    "2": Action(Do.WARP, 2),
+    "3": Action(Do.WARP, 3),
+    "4": Action(Do.WARP, 4),
+    "R": Action(Do.RECORD),
+    "S": Action(Do.SCREENSHOT),
+    "C": Action(Do.RECENTRE),
+    "P": Action(Do.POSE),
+    "F": Action(Do.FACE),
+    "A": Action(Do.AVATAR),
+    "W": Action(Do.RESTART),
+    "O": Action(Do.RECORD_OVERLAY),
+    "H": Action(Do.OVERLAY),
+    "F1": Action(Do.HELP),
+    "Esc": Action(Do.QUIT),
+}
+
+
+def help_lines() -> list[tuple[str, str]]:
+    """(keys, what they do), one line per action."""
+    keys: dict[Do, list[str]] = {}
+    for key, action in KEYS.items():
+        keys.setdefault(action.do, []).append(key)
+    lines = [(" ".join(names), do.value) for do, names in keys.items()]
+    return [*lines, ("arrows, wheel", "look around, nearer or farther (mouse source)")]

@@ -1,0 +1,109 @@
+"""Drawing a rendered frame with GL: the background plate, then the premultiplied crop in its square of the viewport.
+
+Knows nothing of windows: it draws into whatever framebuffer is bound. Its CPU twin is renderer/composite.py.
+"""
+
+from __future__ import annotations
+
+import moderngl
+import numpy as np
+from numpy.typing import NDArray
+
+from assets import asset_path
+from models.camera import Crop
+
+
+def cover_rect(width: int, height: int, viewport: tuple[int, int]) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) in [0, 1] of the centred part of a width x height image that covers the viewport."""
+    w, h = viewport
+    scale = max(w / width, h / height)
+    u, v = w / (scale * width) / 2, h / (scale * height) / 2
+    return 0.5 - u, 0.5 - v, 0.5 + u, 0.5 + v
+
+
+def cover_fit(image: NDArray[np.uint8], viewport: tuple[int, int]) -> NDArray[np.uint8]:
+    """The same on the CPU: [h, w, 3] cut and resampled bilinearly to the viewport (width, height)."""
+    import cv2
+
+    h, w = image.shape[:2]
+    left, top, right, bottom = cover_rect(w, h, viewport)
+    sx, sy = (right - left) * w / viewport[0], (bottom - top) * h / viewport[1]
+    # cv2 puts pixel centres at whole numbers, hence the halves
+    matrix = np.array([[sx, 0, left * w + 0.5 * sx - 0.5], [0, sy, top * h + 0.5 * sy - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    out = cv2.warpAffine(image, matrix, viewport, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(out, np.uint8)
+
+
+class SceneBlit:
+    """Plate and newest crop of one GL context. Use from that context's thread only."""
+
+    def __init__(self, ctx: moderngl.Context) -> None:
+        self._ctx = ctx
+        shaders = asset_path("shaders")
+        self._program = ctx.program(
+            vertex_shader=(shaders / "blit.vert").read_text(encoding="utf-8"),
+            fragment_shader=(shaders / "blit.frag").read_text(encoding="utf-8"),
+        )
+        self._strip = ctx.vertex_array(self._program, [])
+        self._plate: moderngl.Texture | None = None
+        # two textures in turn: the driver need not wait for the last draw before it takes the next upload
+        self._crops: list[moderngl.Texture] = []
+        self._turn = 0
+        self._crop: Crop | None = None
+
+    def set_background(self, plate: NDArray[np.uint8]) -> None:
+        """plate: [H, W, 3] uint8 sRGB; shown so that it covers the viewport."""
+        if self._plate is not None:
+            self._plate.release()
+        h, w = plate.shape[:2]
+        self._plate = self._ctx.texture((w, h), 3, np.ascontiguousarray(plate), alignment=1)
+        self._plate.repeat_x = self._plate.repeat_y = False
+
+    def upload(self, rgba: NDArray[np.uint8], crop: Crop) -> None:
+        """rgba: [S, S, 4] uint8 premultiplied; from now on drawn in `crop`'s square of the viewport."""
+        size = (rgba.shape[1], rgba.shape[0])
+        if not self._crops or self._crops[0].size != size:
+            for texture in self._crops:
+                texture.release()
+            self._crops = [self._ctx.texture(size, 4) for _ in range(2)]
+            for texture in self._crops:
+                texture.repeat_x = texture.repeat_y = False
+        self._turn ^= 1
+        self._crops[self._turn].write(rgba if rgba.flags.c_contiguous else np.ascontiguousarray(rgba))
+        self._crop = crop
+
+    def draw(self, viewport: tuple[int, int]) -> None:
+        """Into the bound framebuffer, all of it."""
+        ctx = self._ctx
+        width, height = viewport
+        ctx.viewport = (0, 0, width, height)
+        ctx.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        self._program["viewport"] = (float(width), float(height))
+        if self._plate is None:
+            ctx.clear(0.06, 0.06, 0.07, 1.0)
+        else:
+            ctx.disable(moderngl.BLEND)
+            self._quad(self._plate, (0.0, 0.0, float(width), float(height)), cover_rect(*self._plate.size, viewport))
+        if self._crop is not None:
+            ctx.enable(moderngl.BLEND)
+            ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
+            c = self._crop
+            self._quad(
+                self._crops[self._turn], (c.left, c.top, c.left + c.side, c.top + c.side), (0.0, 0.0, 1.0, 1.0)
+            )
+            ctx.disable(moderngl.BLEND)
+
+    def _quad(
+        self, texture: moderngl.Texture, rect: tuple[float, ...], source: tuple[float, float, float, float]
+    ) -> None:
+        texture.use(0)
+        self._program["rect"] = rect
+        self._program["source"] = source
+        self._strip.render(moderngl.TRIANGLE_STRIP, vertices=4)
+
+    def release(self) -> None:
+        for texture in (*self._crops, *([self._plate] if self._plate else [])):
+            texture.release()
+        self._strip.release()
+        self._program.release()

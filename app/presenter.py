@@ -1,0 +1,128 @@
+"""Where frames end: the window (app/window.py), an EGL context without a display, or plain memory.
+
+All three do the same per frame: upload, draw, perhaps read back, present.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import moderngl
+import numpy as np
+from numpy.typing import NDArray
+
+from app.blit import SceneBlit, cover_fit
+from app.imgui_host import ImGuiHost
+from renderer.composite import composite
+from renderer.messages import RenderedFrame
+
+
+class Presenter(Protocol):
+    name: str  # as shown to people, with the GL renderer's name
+    size: tuple[int, int]  # viewport: width, height in framebuffer pixels
+    ui: ImGuiHost | None  # None where no overlay can be drawn
+    bottom_up: bool  # whether `read` gives row 0 at the bottom
+
+    def set_background(self, plate: NDArray[np.uint8]) -> None: ...
+
+    def upload(self, frame: RenderedFrame) -> None: ...
+
+    def draw(self) -> None: ...
+
+    def read(self, out: NDArray[np.uint8]) -> None:
+        """The drawn picture into out: [H, W, 3] uint8 of `size`."""
+        ...
+
+    def present(self) -> None:
+        """Hand the picture over; returns when the display system (or memory) has it."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EglPresenter:
+    """GL without a display. Raises an exception of moderngl's when EGL or GL 3.3 is not there."""
+
+    bottom_up = True
+
+    def __init__(self, size: tuple[int, int], overlay: bool = False, ui_scale: float = 1.0) -> None:
+        os.environ.setdefault("PYOPENGL_PLATFORM", "egl")  # read when PyOpenGL is imported, for the overlay
+        # llvmpipe would take every core; those belong to the workers here, and 2D drawing gains nothing from them
+        os.environ.setdefault("LP_NUM_THREADS", "1")
+        self._ctx = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
+        self.name = f"offscreen EGL ({self._ctx.info['GL_RENDERER']})"
+        self.size = size
+        self._target = self._ctx.renderbuffer(size, 4)
+        self._framebuffer = self._ctx.framebuffer([self._target])
+        self._scene = SceneBlit(self._ctx)
+        self.ui = ImGuiHost(ui_scale) if overlay else None
+
+    def set_background(self, plate: NDArray[np.uint8]) -> None:
+        self._scene.set_background(plate)
+
+    def upload(self, frame: RenderedFrame) -> None:
+        self._scene.upload(frame.rgba, frame.crop)
+
+    def draw(self) -> None:
+        self._framebuffer.use()
+        self._scene.draw(self.size)
+
+    def read(self, out: NDArray[np.uint8]) -> None:
+        self._framebuffer.read_into(out, components=3, alignment=1)
+
+    def present(self) -> None:
+        self._ctx.finish()
+
+    def close(self) -> None:
+        if self.ui is not None:
+            self.ui.close()
+        self._scene.release()
+        self._framebuffer.release()
+        self._target.release()
+        self._ctx.release()
+
+
+class CpuPresenter:
+    """Without any GL: the CPU twin of the blit."""
+
+    name = "offscreen CPU"
+    bottom_up = False
+    ui = None
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self._background = np.full((size[1], size[0], 3), 16, np.uint8)
+        self._picture = self._background.copy()
+        self._frame: RenderedFrame | None = None
+
+    def set_background(self, plate: NDArray[np.uint8]) -> None:
+        self._background = cover_fit(plate, self.size)
+
+    def upload(self, frame: RenderedFrame) -> None:
+        self._frame = frame
+
+    def draw(self) -> None:
+        if self._frame is None:
+            np.copyto(self._picture, self._background)
+        else:
+            composite(self._frame, self._background, out=self._picture)
+
+    def read(self, out: NDArray[np.uint8]) -> None:
+        np.copyto(out, self._picture)
+
+    def present(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def open_offscreen(size: tuple[int, int], overlay: bool = False, ui_scale: float = 1.0) -> Presenter:
+    """EGL where it works, else the CPU; which of them is in `name`."""
+    try:
+        return EglPresenter(size, overlay, ui_scale)
+    except Exception as error:  # moderngl, glcontext and drivers raise plain Exceptions
+        presenter = CpuPresenter(size)
+        presenter.name = f"offscreen CPU (no EGL: {' '.join(str(error).split())[:80]})"
+        return presenter

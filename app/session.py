@@ -1,0 +1,197 @@
+"""One live session's logic, without a window: poses in, requests to the pool, newest frame out, everything counted.
+
+The presenter loop (app/live.py) calls, per display tick: `request` -> pool works -> `collect` -> `shown`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.latency import STAGES, Rolling
+from models.camera import CROP_EXTENT_M
+from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
+from tracking.sources.base import NEUTRAL_DISTANCE_M, PoseSource
+from tracking.sources.face import FaceSource
+from tracking.viewer import Screen, magnification_to_fit, place_head, view_through_screen
+
+WARM_UP_FRAMES = 30  # shown frames that the figures leave out: JIT, caches and clocks settle in them
+OVERFILL = 0.9  # the head's window overfills the viewport by a tenth, so that its lower edge stays out of sight
+MAX_FAILURES = 16
+
+
+class Pool(Protocol):
+    """What the session needs of renderer.pool.RendererPool."""
+
+    @property
+    def warps_per_cache(self) -> int: ...
+    def submit(self, request: ViewRequest) -> bool: ...
+    def poll(self) -> Sequence[RenderedFrame | WorkerFailed]: ...
+    def wait(self, timeout_s: float) -> bool: ...
+    def set_warps_per_cache(self, k: int) -> None: ...
+    def stats(self) -> Any: ...
+    def restart_worker(self, index: int) -> None: ...
+    def close(self, timeout_s: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """frames = shown + dropped: every frame whose fate is known."""
+
+    shown: int
+    dropped: Mapping[str, int]
+    repeated_ticks: int  # display ticks that had no new frame to show
+    workers_failed: int
+
+    @property
+    def frames(self) -> int:
+        return self.shown + sum(self.dropped.values())
+
+
+class LiveSession:
+    """Counts and measures; owns nothing but the numbers. Single-threaded.
+
+    pool: started. screen: the viewport's size in pixels and metres. clock_ns: monotonic.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        pose_source: PoseSource,
+        face_source: FaceSource,
+        screen: Screen,
+        viewing_distance_m: float = NEUTRAL_DISTANCE_M,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.pool = pool
+        self.pose_source = pose_source
+        self.face_source = face_source
+        self.clock_ns = clock_ns
+        self.viewing_distance_m = viewing_distance_m
+        self.set_screen(screen)
+        self.stages = {stage: Rolling() for stage in STAGES}
+        self.intervals = Rolling(1024)  # ms between shown frames
+        self.cache_age = Rolling(1024)  # ms
+        self.warp_degrees = Rolling(1024)
+        self.failures: deque[WorkerFailed] = deque(maxlen=MAX_FAILURES)
+        self.last_frame: RenderedFrame | None = None
+        self.last_submitted_id = 0
+        self.latency_ns = 20_000_000  # smoothed pose-to-frame: how far ahead an unpaced session predicts
+        self._next_id = 1
+        self._shown = 0
+        self._last_shown_id = 0
+        self._last_display_ns = 0
+        self._last_shown_ns = 0
+        self._warm_ns = 0
+        self._dropped: Counter[str] = Counter()
+        self._old_pools: Counter[str] = Counter()  # drops of pools that were replaced
+        self._repeated = 0
+        self._workers_failed = 0
+        self._pose_ms: deque[tuple[int, float]] = deque(maxlen=64)
+
+    def set_screen(self, screen: Screen) -> None:
+        """After a resize."""
+        self.screen = screen
+        self.magnification = magnification_to_fit(
+            screen, self.viewing_distance_m, extent_m=CROP_EXTENT_M * OVERFILL, largest=100.0
+        )
+
+    def replace_pool(self, pool: Pool) -> Pool:
+        """Another avatar: frames of the old pool no longer count. Returns the old pool, for closing."""
+        old, self.pool = self.pool, pool
+        self._old_pools.update(old.stats().dropped)
+        self._pose_ms.clear()
+        return old
+
+    def can_request(self, in_flight: int) -> bool:
+        """Whether fewer than `in_flight` requests are on their way."""
+        return self.pool.stats().in_flight < in_flight
+
+    def request(self, display_time_ns: int) -> bool:
+        """Sample the pose for that time and submit it. False when the pool took nothing (which it counts)."""
+        now = self.clock_ns()
+        display_ns = max(display_time_ns, self._last_display_ns + 1)
+        viewer = self.pose_source.locate(display_ns, now)
+        T_world_eye, camera = view_through_screen(viewer.T_screen_eye, self.screen, magnification=self.magnification)
+        head = place_head(self.face_source.head(display_ns, now))
+        frame_id = self._next_id
+        self._next_id += 1
+        request = ViewRequest(frame_id, display_ns, now, T_world_eye, camera, head)
+        pose_ms = (self.clock_ns() - now) / 1e6
+        if not self.pool.submit(request):
+            return False
+        self.last_submitted_id = frame_id
+        self._last_display_ns = display_ns
+        self._pose_ms.append((frame_id, pose_ms))
+        return True
+
+    def collect(self) -> RenderedFrame | None:
+        """The newest finished frame that has not been shown yet; older ones that came with it are dropped, counted."""
+        newest: RenderedFrame | None = None
+        for message in self.pool.poll():
+            if isinstance(message, WorkerFailed):
+                self.failures.append(message)
+                self._workers_failed += 1
+            elif message.frame_id <= self._last_shown_id:
+                self._dropped["late"] += 1
+            else:
+                if newest is not None:
+                    self._dropped["superseded"] += 1
+                newest = message
+        return newest
+
+    def shown(self, frame: RenderedFrame, upload_ns: int, present_ns: int) -> None:
+        """Frame is on display now; upload_ns and present_ns are what these two steps took."""
+        now = self.clock_ns()
+        self._shown += 1
+        self._last_shown_id = frame.frame_id
+        self.last_frame = frame
+        if self._shown == WARM_UP_FRAMES:
+            for rolling in self.stages.values():
+                rolling.clear()
+            self._warm_ns = now
+        self._measure(frame, upload_ns, present_ns, now)
+        if self._last_shown_ns:
+            self.intervals.add((now - self._last_shown_ns) / 1e6)
+        self._last_shown_ns = now
+
+    def repeated(self) -> None:
+        """A display tick passed without a new frame."""
+        self._repeated += 1
+
+    def totals(self) -> Totals:
+        dropped = self._dropped + self._old_pools + Counter(self.pool.stats().dropped)
+        return Totals(self._shown, dict(dropped), self._repeated, self._workers_failed)
+
+    def fps(self) -> float:
+        """Shown frames per second since the warm-up; 0 until two are shown after it."""
+        frames, seconds = self._shown - WARM_UP_FRAMES, (self._last_shown_ns - self._warm_ns) / 1e9
+        return frames / seconds if frames > 0 and seconds > 0 else 0.0
+
+    def recent_fps(self) -> float:
+        """Over the last second or so."""
+        intervals = self.intervals.last(60)
+        return 1000.0 / float(intervals.mean()) if len(intervals) and intervals.mean() > 0 else 0.0
+
+    def _measure(self, frame: RenderedFrame, upload_ns: int, present_ns: int, now: int) -> None:
+        stages = self.stages
+        while self._pose_ms and self._pose_ms[0][0] < frame.frame_id:
+            self._pose_ms.popleft()
+        if self._pose_ms and self._pose_ms[0][0] == frame.frame_id:
+            stages["pose"].add(self._pose_ms.popleft()[1])
+        for name, duration_ns in frame.durations_ns.items():
+            if name not in stages:  # an engine may know more stages than we do
+                if len(stages) >= 32:
+                    continue
+                stages[name] = Rolling()
+            stages[name].add(duration_ns / 1e6)
+        stages["upload"].add(upload_ns / 1e6)
+        stages["present"].add(present_ns / 1e6)
+        total = now - frame.request.pose_time_ns
+        stages["pose_to_frame"].add(total / 1e6)
+        self.latency_ns += (min(total, 500_000_000) - self.latency_ns) // 8
+        self.cache_age.add(frame.cache_age_ns / 1e6)
+        self.warp_degrees.add(frame.warp_degrees)
