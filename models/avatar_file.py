@@ -72,6 +72,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return read_tensor_manifest(Path(path), KIND, MAX_AVATAR_BYTES, VERSION)
 
 
+def read_thumbnail(path: Path) -> NDArray[np.uint8]:
+    """[h, w, 3] uint8 sRGB, without reading the weights. Raises UserError as `load_avatar` does."""
+    tensors, _ = read_tensor_file(Path(path), KIND, MAX_AVATAR_BYTES, VERSION, only=("thumbnail",))
+    try:
+        return _picture(tensors, "thumbnail")
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} has no usable thumbnail: {error}") from error
+
+
 def load_avatar(path: Path) -> Avatar:
     """Read and check everything. Raises UserError, one line, for anything that is not an intact avatar."""
     path = Path(path)

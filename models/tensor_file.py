@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -67,9 +68,9 @@ def write_tensor_file(path: Path, tensors: dict[str, NDArray[Any]], manifest: di
 
 
 def read_tensor_file(
-    path: Path, kind: str, max_bytes: int, version: int = 1
+    path: Path, kind: str, max_bytes: int, version: int = 1, only: Collection[str] | None = None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """All arrays and the manifest of a file that `write_tensor_file` made.
+    """All arrays (or those that `only` names) and the manifest of a file that `write_tensor_file` made.
 
     Raises UserError (one line) when the file is missing, larger than `max_bytes`, truncated, not of this format (a
     pickle, say), of another kind or version, or when its header contradicts its length.
@@ -83,6 +84,8 @@ def read_tensor_file(
             layout = _checked_layout(header, size - start, path, kind)
             tensors: dict[str, NDArray[Any]] = {}
             for name, (dtype, shape, begin) in layout.items():
+                if only is not None and name not in only:
+                    continue
                 array = np.empty(shape, dtype)
                 file.seek(start + begin)
                 if file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
@@ -97,17 +100,7 @@ def read_tensor_file(
 
 def read_manifest(path: Path, kind: str, max_bytes: int, version: int = 1) -> dict[str, Any]:
     """The manifest alone, without the arrays. Raises UserError as `read_tensor_file` does."""
-    try:
-        with open(path, "rb") as file:
-            size = Path(path).stat().st_size
-            header, start = _read_header(file, size, path, kind, max_bytes)
-            manifest = _manifest(header.pop("__metadata__", None), path, kind, version)
-            _checked_layout(header, size - start, path, kind)
-    except FileNotFoundError as error:
-        raise UserError(f"{kind} {path} does not exist; check the path") from error
-    except OSError as error:
-        raise UserError(f"cannot read {kind} {path}: {error.strerror or error}") from error
-    return manifest
+    return read_tensor_file(path, kind, max_bytes, version, only=())[1]
 
 
 def _bad(path: Path, kind: str, why: str) -> NoReturn:
