@@ -18,7 +18,6 @@ from typing import Any, Literal
 from app.probes import MAX_CAMERAS, ProbeFailed, ask
 from app.settings import config_folder
 from assets import asset_path
-from models.errors import UserError
 
 GIB = 1 << 30
 MIN_FREE_BYTES = GIB
@@ -149,8 +148,9 @@ def check_window(environment: Mapping[str, str] = os.environ) -> Finding:
         answer = ask("window")
     except ProbeFailed as error:
         return Finding("window", "fix", str(error), "update the graphics driver, or use visavis run --offscreen")
-    (width, height), hertz = answer["screen"], answer["hertz"]
-    return Finding("window", "ok", f"{width} x {height} at {hertz} Hz, {answer['renderer']}")
+    width, height = answer["screen"]
+    rate = f" at {answer['hertz']} Hz" if answer["hertz"] else ""
+    return Finding("window", "ok", f"{width} x {height}{rate}, {answer['renderer']}, OpenGL {answer['version']}")
 
 
 def check_cameras(devices: Path = Path("/dev")) -> list[Finding]:
@@ -231,10 +231,8 @@ def check_avatar() -> Finding:
         advice = "install visavis again, or name an avatar: visavis run name.avatar"
         return Finding("avatar", "fix", f"the bundled one is missing ({path})", advice, required=True)
     try:
-        from models.avatar_file import read_manifest
-
-        read_manifest(path)
-    except UserError as error:
+        ask("avatar", arguments=(str(path),))
+    except ProbeFailed as error:
         return Finding("avatar", "fix", str(error), "install visavis again", required=True)
     return Finding("avatar", "ok", f"{path.name}, {path.stat().st_size / 1e6:.1f} MB", required=True)
 

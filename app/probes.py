@@ -152,6 +152,12 @@ def probe_encoder() -> Answer:
     return {"bytes": len(target.getvalue())}
 
 
+def probe_avatar(path: str) -> Answer:
+    from models.avatar_file import load_avatar
+
+    return {"name": load_avatar(Path(path)).name}
+
+
 PROBES: dict[str, Callable[..., Answer]] = {
     "torch": probe_torch,
     "libraries": probe_libraries,
@@ -159,6 +165,7 @@ PROBES: dict[str, Callable[..., Answer]] = {
     "window": probe_window,
     "camera": probe_camera,
     "encoder": probe_encoder,
+    "avatar": probe_avatar,
 }
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import tyro
 
 # Shown first and in this order; whatever else a manifest holds follows in its own.
-_FIRST = ("name", "created", "program", "size", "head", "network", "training", "figures", "ranges", "credits")
-_NOT_SHOWN = ("kind", "version", "thumbnail")
+_FIRST = ("name", "rig_name", "network", "camera", "ranges", "training", "figures", "credits")
+_NOT_SHOWN = ("kind", "version")
 _MAX_TEXT = 400
 
 
@@ -36,15 +36,22 @@ def info(config: InfoConfig) -> int:
 
     manifest = read_manifest(config.avatar)
     if config.thumbnail:
-        _save_thumbnail(config.avatar, manifest, config.thumbnail)
+        _save_thumbnail(config.avatar, config.thumbnail)
     if config.json:
-        print(json.dumps({key: value for key, value in manifest.items() if key != "thumbnail"}, indent=2))
+        print(json.dumps(manifest, indent=2))
         return 0
     megabytes = config.avatar.stat().st_size / 1e6
     print(f"{config.avatar.name}: {megabytes:.1f} MB, format version {manifest.get('version')}")
     for line in describe(manifest):
         print(line)
     return 0
+
+
+def _save_thumbnail(avatar: Path, target: Path) -> None:
+    from app.files import write_png
+    from models.avatar_file import read_thumbnail
+
+    write_png(target, read_thumbnail(avatar))
 
 
 def describe(manifest: dict[str, Any]) -> Iterator[str]:
