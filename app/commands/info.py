@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from models.errors import UserError
+
 # Shown first and in this order; whatever else a manifest holds follows in its own.
 _FIRST = ("name", "rig_name", "network", "camera", "ranges", "training", "figures", "credits")
 _NOT_SHOWN = ("kind", "version")
@@ -37,13 +39,14 @@ def info(config: InfoConfig) -> int:
     manifest = read_manifest(config.avatar)
     if config.thumbnail:
         _save_thumbnail(config.avatar, config.thumbnail)
-    if config.json:
-        print(json.dumps(manifest, indent=2))
-        return 0
-    megabytes = config.avatar.stat().st_size / 1e6
-    print(f"{config.avatar.name}: {megabytes:.1f} MB, format version {manifest.get('version')}")
-    for line in describe(manifest):
-        print(line)
+    try:
+        text = json.dumps(manifest, indent=2) if config.json else "\n".join(describe(manifest))
+    except RecursionError:
+        raise UserError(f"{config.avatar} has an absurdly nested manifest; fetch an intact copy") from None
+    if not config.json:
+        megabytes = config.avatar.stat().st_size / 1e6
+        print(f"{config.avatar.name}: {megabytes:.1f} MB, format version {manifest.get('version')}")
+    print(text)
     return 0
 
 
