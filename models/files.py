@@ -14,31 +14,38 @@ from models.errors import UserError
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes `path`'s place only when the block ends well; otherwise `path` is as it was.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary file that takes `path`'s place only when the block ends well; otherwise `path` is as it was.
 
-    The temporary file lies in the same folder, so that the replacement is one rename. Raises UserError when the
-    folder is missing or cannot be written, or the disk is full.
+    For writers that open files themselves. The temporary file lies in the same folder and has the same suffix, so the
+    replacement is one rename. Raises UserError when the folder is missing or cannot be written, or the disk is full.
     """
     path = Path(path)
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.part", suffix=path.suffix, dir=path.parent)
+        os.close(descriptor)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another output folder") from error
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         # mkstemp makes files for the owner alone; a product has the permissions that an ordinary open() gives
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        _remove(temporary)
         raise UserError(f"cannot write {path}: {error.strerror or error}; nothing was overwritten") from error
-    except BaseException:
-        _remove(temporary)
-        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """`atomic_path`, already opened for binary writing."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        yield file
 
 
 def file_sha256(path: Path) -> str:
@@ -51,8 +58,3 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)

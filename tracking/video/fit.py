@@ -1,0 +1,139 @@
+"""The fit of a whole clip: one identity, one camera, and in each frame the pose, 52 weights and the gaze.
+
+Identity and focal length are found on a few dozen frames spread over the clip, then all frames' poses and weights,
+then the subject's own neutral and basis are regressed from the residuals; the last two alternate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.camera import Camera
+from models.geometry import matrix_to_quaternion
+from models.head.rig import HeadRig
+from models.head.visavis_head import VisavisHead
+from tracking.video.gaze import solve_gaze
+from tracking.video.observe import Observations, Progress
+from tracking.video.personalise import face_shape, personalised, regress_offsets
+from tracking.video.solver import (
+    FACE,
+    Floats,
+    FrameState,
+    Shape,
+    Target,
+    landmark_weights,
+    residuals,
+    solve_frames,
+    solve_shared,
+)
+
+DEFAULT_FOCAL = 1.3  # of the longer side: between a phone's selfie camera and a webcam
+FOCAL_SIGMA = 0.2  # of its logarithm
+SHARED_FRAMES = 48
+ROUNDS = 3
+OUTLIER_PERCENT = 4.0  # frames whose error is beyond this, and far beyond the clip's own, are given up
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    camera: Camera
+    rig: HeadRig
+    position: NDArray[np.float64]  # [N, 3] of T_camera_head
+    orientation: NDArray[np.float64]  # [N, 4]
+    expression: NDArray[np.float32]  # [N, 52]
+    gaze: NDArray[np.float32]  # [N, 4]
+    error_percent: NDArray[np.float32]  # [N] mean landmark distance, % of the distance between the outer eye corners
+    error_px: NDArray[np.float32]  # [N] the same in pixels
+
+
+def fit_clip(
+    head: VisavisHead,
+    observations: Observations,
+    width: int,
+    height: int,
+    progress: Progress,
+    focal: float | None = None,
+) -> Fit:
+    """Fit a clip of `width` x `height` pixels. focal: in pixels, when known; estimated otherwise."""
+    center = np.array([width / 2, height / 2])
+    target = Target.of(observations.landmarks, observations.scores, observations.segments(), center)
+    mean, modes = face_shape(head.mean), head.identity_deltas[:, head.mean.landmark_vertices[:FACE]].astype(np.float64)
+    start_focal = DEFAULT_FOCAL * max(width, height) if focal is None else focal
+    sigma = FOCAL_SIGMA if focal is None else 1e-6
+    steps = 3 + 3 * ROUNDS
+    progress("fit", 0, steps)
+
+    index = _spread_frames(observations.scores, observations.rotation, SHARED_FRAMES)
+    few = target.subset(index)
+    state = _first_guess(mean, few, observations.rotation[index], start_focal)
+    state = solve_frames(mean, state, few, start_focal, 6)
+    identity, found_focal, _ = solve_shared(mean, modes, state, few, start_focal, sigma, 8)
+    progress("fit", 1, steps)
+
+    rig = base_rig = head.rig(identity.astype(np.float32))
+    pooled = shape = face_shape(base_rig)
+    state = _first_guess(shape, target, observations.rotation, found_focal)
+    state = solve_frames(shape, state, target, found_focal, 5)
+    progress("fit", 3, steps)
+    for turn in range(ROUNDS):
+        rig = personalised(base_rig, regress_offsets(pooled, state, target, found_focal))
+        progress("fit", 4 + 3 * turn, steps)
+        shape = face_shape(rig)
+        state = solve_frames(shape, state, target, found_focal, 2 if turn < ROUNDS - 1 else 3)
+        progress("fit", 6 + 3 * turn, steps)
+
+    gaze = solve_gaze(rig, state, target, observations.landmarks, observations.time_ns, found_focal)
+    distance = np.linalg.norm(residuals(shape, state, target, found_focal), axis=-1).mean(axis=1)
+    return Fit(
+        camera=Camera(found_focal, found_focal, float(center[0]), float(center[1]), width, height),
+        rig=rig,
+        position=state.position,
+        orientation=_continuous(np.stack([matrix_to_quaternion(r) for r in state.rotation])),
+        expression=np.clip(state.weights, 0, 1).astype(np.float32),
+        gaze=gaze,
+        error_percent=(distance * target.scale).astype(np.float32),
+        error_px=distance.astype(np.float32),
+    )
+
+
+def outliers(error_percent: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Frames that the fit does not explain: a hand before the face, a false find."""
+    median = float(np.median(error_percent))
+    spread = float(np.median(np.abs(error_percent - median)))
+    return error_percent > max(OUTLIER_PERCENT, 2 * median, median + 8 * spread)
+
+
+def _first_guess(shape: Shape, target: Target, rotation: Floats, focal: float) -> FrameState:
+    """MediaPipe's orientation and scores, and the position that puts the landmarks' centre and size right."""
+    points = (shape.neutral + np.tensordot(target.scores, shape.basis, 1)) @ rotation.transpose(0, 2, 1)
+    weights = landmark_weights()[None, :, None]
+    seen, flat = target.pixels, points[..., :2] * np.array([1.0, -1.0])
+    seen_center, flat_center = (np.average(a, axis=1, weights=weights[0, :, 0]) for a in (seen, flat))
+    seen_size, flat_size = (
+        np.sqrt((weights * (a - c[:, None]) ** 2).sum(axis=(1, 2)))
+        for a, c in ((seen, seen_center), (flat, flat_center))
+    )
+    depth = focal * flat_size / np.maximum(seen_size, 1e-6) + points[..., 2].mean(axis=1)
+    offset = (seen_center - target.center) * depth[:, None] / focal - flat_center
+    position = np.stack([offset[:, 0], -offset[:, 1], -depth], axis=1)
+    return FrameState(rotation, position, target.scores.copy())
+
+
+def _spread_frames(scores: NDArray[np.float32], rotation: Floats, count: int) -> NDArray[np.int64]:
+    """Indices of up to `count` frames that differ most in expression and pose (farthest-point sampling)."""
+    features = np.concatenate([scores, 3 * rotation[:, :, 2]], axis=1)
+    chosen = [int(np.linalg.norm(features - features.mean(axis=0), axis=1).argmin())]
+    distance = np.full(len(features), np.inf)
+    while len(chosen) < min(count, len(features)):
+        distance = np.minimum(distance, np.linalg.norm(features - features[chosen[-1]], axis=1))
+        chosen.append(int(distance.argmax()))
+    return np.sort(np.array(chosen))
+
+
+def _continuous(quaternions: Floats) -> Floats:
+    """Signs chosen so that neighbours lie in one hemisphere."""
+    flips = np.cumsum(np.einsum("ni,ni->n", quaternions[1:], quaternions[:-1]) < 0) % 2
+    return quaternions * np.r_[1, 1 - 2 * flips][:, None]

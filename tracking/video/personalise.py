@@ -1,0 +1,82 @@
+"""The subject's own neutral shape and expression basis, regressed from the clip (the pooled basis is the prior)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from models.head.rig import HeadRig
+from tracking.video.solver import FACE, HUBER, NOISE, Floats, FrameState, Shape, Target, project
+
+# Standard deviations of what a person's face may differ from the pooled one by, metres (basis: at full weight).
+NEUTRAL_SIGMA = np.array([4e-3, 4e-3, 1.5e-3])  # depth is seen only through small rotations
+BASIS_SIGMA = 3e-3
+FRAMES_PER_SAMPLE = 4.0  # neighbouring frames err alike: so many count as one
+# How far the face's offsets reach over the rest of the head.
+NEUTRAL_REACH_M = 0.09
+BASIS_REACH_M = 0.03
+NEIGHBOURS = 6
+
+
+def face_shape(rig: HeadRig) -> Shape:
+    """The 468 landmarks of the face as a linear model."""
+    index = rig.landmark_vertices[:FACE]
+    return Shape(rig.neutral[index].astype(np.float64), rig.expression_deltas[:, index].astype(np.float64))
+
+
+def regress_offsets(pooled: Shape, state: FrameState, target: Target, focal: float) -> Shape:
+    """The subject's `Shape` minus the pooled one: ridge regression of each landmark's residuals on the weights.
+
+    The neutral moves in three dimensions, the basis in the head's x and y only: its depth stays the prior's.
+    """
+    pixels, _, jacobian = project(pooled, state, focal, target.center)
+    residual = target.pixels - pixels
+    length = np.linalg.norm(residual, axis=-1) * target.scale[:, None]
+    precision = np.sqrt(HUBER / np.maximum(length, HUBER) / FRAMES_PER_SAMPLE) / NOISE * target.scale[:, None]
+    to_pixels = (jacobian @ state.rotation[:, None]) * precision[..., None, None]  # [N, L, 2, 3]
+    residual = residual * precision[..., None]
+    n, count = residual.shape[:2]
+    k = state.weights.shape[1]
+    ridge = np.r_[1 / NEUTRAL_SIGMA**2, np.full(2 * k, 1 / BASIS_SIGMA**2)]
+    neutral, basis = np.zeros((count, 3)), np.zeros((k, count, 3))
+    design = np.empty((n, 2, 3 + 2 * k))
+    for landmark in range(count):
+        design[..., :3] = to_pixels[:, landmark]
+        moved = to_pixels[:, landmark, :, None, :2] * state.weights[:, None, :, None]  # [N, 2, K, 2]
+        design[..., 3:] = moved.reshape(n, 2, 2 * k)
+        rows = design.reshape(2 * n, -1)
+        solution = np.linalg.solve(rows.T @ rows + np.diag(ridge), rows.T @ residual[:, landmark].reshape(-1))
+        neutral[landmark] = solution[:3]
+        basis[:, landmark, :2] = solution[3:].reshape(k, 2)
+    return Shape(neutral, basis)
+
+
+def personalised(rig: HeadRig, offsets: Shape) -> HeadRig:
+    """The rig with the face's offsets, spread smoothly over eyes, mouth and the rest of the head."""
+    index = rig.landmark_vertices[:FACE]
+    tree = cKDTree(rig.neutral[index])
+    distance, near = tree.query(rig.neutral, k=NEIGHBOURS)
+    # inverse cubes: exact at the landmarks and at the doubles of the lids' and lips' contours
+    share = 1 / np.maximum(distance, 1e-6) ** 3
+    share /= share.sum(axis=1, keepdims=True)
+    neutral_share = share * np.exp(-((distance[:, :1] / NEUTRAL_REACH_M) ** 2))
+    basis_share = share * np.exp(-((distance[:, :1] / BASIS_REACH_M) ** 2))
+    # eyeballs are rigid: what turns with the gaze moves with its socket and does not follow the lids
+    eyeball = rig.eye_weight.max(axis=0) > 0
+    basis_share[eyeball & (distance[:, 0] > 1e-4)] = 0
+    neutral_step = np.einsum("vk,vkc->vc", neutral_share, offsets.neutral[near])
+    eye_steps: list[Floats] = []
+    for weight in rig.eye_weight:
+        ball = np.flatnonzero(weight > 0)
+        step = neutral_step[ball].mean(axis=0) if len(ball) else np.zeros(3)
+        neutral_step[ball] += weight[ball, None] * (step - neutral_step[ball])
+        eye_steps.append(step)
+    basis_step = np.einsum("vk,evkc->evc", basis_share, offsets.basis[:, near])
+    return dataclasses.replace(
+        rig,
+        neutral=(rig.neutral + neutral_step).astype(np.float32),
+        expression_deltas=(rig.expression_deltas + basis_step).astype(np.float32),
+        eye_centers=(rig.eye_centers + np.stack(eye_steps)).astype(np.float32),
+    )
