@@ -10,7 +10,12 @@ need_debian_packages "${DEBIAN_RUN_PACKAGES[@]}" "${DEBIAN_TEST_PACKAGES[@]}"
 make_environment "[test]"
 
 bin=.venv/bin
-$bin/ruff check .
-$bin/pyright --pythonpath $bin/python
-$bin/lint-imports
-$bin/python -m pytest "$@"
+failed=()
+$bin/ruff check . || failed+=(ruff)
+$bin/pyright --pythonpath $bin/python || failed+=(pyright)
+$bin/lint-imports || failed+=(lint-imports)
+$bin/python -m pytest "$@" || failed+=(pytest)
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "test.sh: failed: ${failed[*]}" >&2
+    exit 1
+fi
