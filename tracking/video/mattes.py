@@ -135,7 +135,9 @@ def clean_plate(images: list[Image], mattes: list[Image]) -> tuple[Image, NDArra
             for m in mattes
         ]
     )
-    seen = free.sum(axis=0) >= max(2, len(images) // 12)
+    often = (free.sum(axis=0) >= max(2, len(images) // 12)).astype(np.uint8)
+    # the rim is where strands of hair slip through the mattes
+    seen = cv2.erode(often, grow, borderType=cv2.BORDER_REPLICATE) > 0
     plate = np.zeros((height, width, 3), np.float32)
     for row in range(height):  # by rows: a masked median of all at once would need floats of every frame
         strip = np.stack([image[row] for image in images]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""From a video to one chosen face per distinct frame: repeated frames, lost faces and bystanders are sorted out here."""
+"""From a video to one chosen face per distinct frame: sorts out repeated frames, lost faces and bystanders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import UserError
-from models.video_frames import read_frames
+from models.video_frames import probe_video, read_frames
 from tracking.video.landmarks import Face, FaceLandmarker
 
 MIN_FRAMES = 8
@@ -45,8 +45,6 @@ class Observations:
 def observe_video(path: Path, landmarker: FaceLandmarker, progress: Progress, limit: int | None = None) -> Observations:
     """Detect in every frame, then drop repeats and choose the face that continues. Raises UserError for a video
     without at least MIN_FRAMES distinct frames with a face."""
-    from models.video_frames import probe_video
-
     expected = probe_video(path).frames
     if limit is not None:
         expected = min(expected, limit)

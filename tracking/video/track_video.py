@@ -1,0 +1,118 @@
+"""The whole way from a video file to a `Track`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.camera import Camera
+from models.errors import UserError
+from models.files import file_sha256
+from models.head.visavis_head import VisavisHead
+from models.track_file import Mattes, Track, VideoSource
+from models.video_frames import probe_video, read_frames
+from tracking.video.fit import Fit, fit_clip, outliers
+from tracking.video.landmarks import FaceLandmarker
+from tracking.video.mattes import Matter, clean_plate, matte_size, plate_frames
+from tracking.video.observe import MIN_FRAMES, Observations, Progress, observe_video
+from tracking.video.stabilise import stabilised_crops
+
+FIT_FAILED = "the fit does not explain it"
+
+
+def track_video(
+    path: Path, face_model: Path, progress: Progress, limit: int | None = None, focal: float | None = None
+) -> Track:
+    """Track one person's head through a video.
+
+    limit: only the first so many frames; focal: the camera's focal length in pixels, when known. Raises UserError
+    for a video that cannot be read or does not show a face for at least MIN_FRAMES frames.
+    """
+    info = probe_video(path)
+    with FaceLandmarker(face_model) as landmarker:
+        seen = observe_video(path, landmarker, progress, limit)
+    fit = fit_clip(VisavisHead(), seen, info.width, info.height, progress, focal)
+    bad = outliers(fit.error_percent)
+    kept = ~bad
+    if kept.sum() < MIN_FRAMES:
+        raise UserError(f"{path}: the head could be fitted in only {kept.sum()} frames; give a clip of one clear face")
+    seen = dataclasses.replace(seen, lost=seen.lost | {int(i): FIT_FAILED for i in seen.frame_index[bad]})
+    seen = _subset(seen, kept)
+    position, expression = fit.position[kept], fit.expression[kept]
+    segment = seen.segments()
+    mattes, plate = _mattes_and_plate(path, seen, fit.camera, progress)
+    return Track(
+        video=VideoSource(
+            name=path.name, path=str(path.resolve()), byte_size=path.stat().st_size, sha256=file_sha256(path),
+            fps=info.fps, width=info.width, height=info.height, frames_total=seen.frames_total,
+        ),
+        camera=fit.camera,
+        rig=fit.rig,
+        frame_index=seen.frame_index,
+        time_ns=seen.time_ns,
+        expression=expression,
+        gaze=fit.gaze[kept],
+        position=position,
+        orientation=fit.orientation[kept],
+        crop=stabilised_crops(fit.camera, position, segment),
+        landmarks=np.ascontiguousarray(seen.landmarks[..., :2]),
+        error_percent=fit.error_percent[kept],
+        segment=segment,
+        mattes=mattes,
+        plate=plate,
+        statistics=_statistics(seen, fit, kept),
+    )  # fmt: skip
+
+
+def _subset(seen: Observations, kept: NDArray[np.bool_]) -> Observations:
+    names = ("frame_index", "time_ns", "landmarks", "scores", "rotation")
+    return dataclasses.replace(seen, **{name: getattr(seen, name)[kept] for name in names})
+
+
+def _statistics(seen: Observations, fit: Fit, kept: NDArray[np.bool_]) -> dict[str, Any]:
+    return {
+        "kept": int(kept.sum()),
+        "lost": {str(index): reason for index, reason in sorted(seen.lost.items())},
+        "lost_by_reason": dict(Counter(seen.lost.values())),
+        "repeated": [int(i) for i in seen.repeated],
+        "second_faces": seen.second_faces,
+        "error_percent_median": float(np.median(fit.error_percent[kept])),
+        "error_percent_p95": float(np.percentile(fit.error_percent[kept], 95)),
+        "error_px_median": float(np.median(fit.error_px[kept])),
+        "focal_px": float(fit.camera.fx),
+        "distance_m_median": float(np.median(-fit.position[kept, 2])),
+    }
+
+
+def _mattes_and_plate(
+    path: Path, seen: Observations, camera: Camera, progress: Progress
+) -> tuple[Mattes, NDArray[np.uint8]]:
+    """Two passes over the video: some frames for the colour models and the plate, then every kept frame."""
+    width, height = matte_size(camera.width, camera.height)
+    landmarks = seen.landmarks[..., :2] * (width / camera.width)
+
+    def small(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+    count = len(seen.frame_index)
+    progress("mattes", 0, count)
+    some = plate_frames(count, camera.width, camera.height)
+    full = [rgb for _, _, rgb in read_frames(path, seen.frame_index[some].tolist())]
+    reduced = [small(rgb) for rgb in full]
+    matter = Matter.learn(reduced, [landmarks[i] for i in some])
+    plate, where = clean_plate(full, [matter.matte(a, landmarks[i]) for a, i in zip(reduced, some, strict=True)])
+    known = small(plate), small(where.astype(np.uint8)) > 0
+    del full, reduced
+
+    def each():
+        for k, (_, _, rgb) in enumerate(read_frames(path, seen.frame_index.tolist())):
+            yield matter.matte(small(rgb), landmarks[k], known)
+            progress("mattes", k + 1, count)
+
+    return Mattes.pack(each(), width, height), plate
