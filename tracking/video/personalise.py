@@ -33,21 +33,25 @@ def regress_offsets(pooled: Shape, state: FrameState, target: Target, focal: flo
     """
     pixels, _, jacobian = project(pooled, state, focal, target.center)
     residual = target.pixels - pixels
-    length = np.linalg.norm(residual, axis=-1) * target.scale[:, None]
-    precision = np.sqrt(HUBER / np.maximum(length, HUBER) / FRAMES_PER_SAMPLE) / NOISE * target.scale[:, None]
-    to_pixels = (jacobian @ state.rotation[:, None]) * precision[..., None, None]  # [N, L, 2, 3]
-    residual = residual * precision[..., None]
+    to_pixels = jacobian @ state.rotation[:, None]  # [N, L, 2, 3]
     n, count = residual.shape[:2]
     k = state.weights.shape[1]
-    ridge = np.r_[1 / NEUTRAL_SIGMA**2, np.full(2 * k, 1 / BASIS_SIGMA**2)]
+    ridge = np.diag(np.r_[1 / NEUTRAL_SIGMA**2, np.full(2 * k, 1 / BASIS_SIGMA**2)])
     neutral, basis = np.zeros((count, 3)), np.zeros((k, count, 3))
+    certain = target.scale / (NOISE * np.sqrt(FRAMES_PER_SAMPLE))  # [N]
     design = np.empty((n, 2, 3 + 2 * k))
     for landmark in range(count):
         design[..., :3] = to_pixels[:, landmark]
         moved = to_pixels[:, landmark, :, None, :2] * state.weights[:, None, :, None]  # [N, 2, K, 2]
         design[..., 3:] = moved.reshape(n, 2, 2 * k)
-        rows = design.reshape(2 * n, -1)
-        solution = np.linalg.solve(rows.T @ rows + np.diag(ridge), rows.T @ residual[:, landmark].reshape(-1))
+        weight, solution = np.ones(n), np.zeros(3 + 2 * k)
+        for _ in range(2):  # Huber's weights come from what a first, plain solution leaves
+            rows = design * (certain * np.sqrt(weight))[:, None, None]
+            rows = rows.reshape(2 * n, -1)
+            right = (residual[:, landmark] * (certain * np.sqrt(weight))[:, None]).reshape(-1)
+            solution = np.linalg.solve(rows.T @ rows + ridge, rows.T @ right)
+            left = residual[:, landmark] - design @ solution
+            weight = HUBER / np.maximum(np.linalg.norm(left, axis=1) * target.scale, HUBER)
         neutral[landmark] = solution[:3]
         basis[:, landmark, :2] = solution[3:].reshape(k, 2)
     return Shape(neutral, basis)
