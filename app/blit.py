@@ -84,7 +84,8 @@ class SceneBlit:
             ctx.clear(0.06, 0.06, 0.07, 1.0)
         else:
             ctx.disable(moderngl.BLEND)
-            self._quad(self._plate, (0.0, 0.0, float(width), float(height)), cover_rect(*self._plate.size, viewport))
+            w, h = self._plate.size
+            self._quad(self._plate, (0.0, 0.0, float(width), float(height)), cover_rect(w, h, viewport))
         if self._crop is not None:
             ctx.enable(moderngl.BLEND)
             ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)

@@ -36,7 +36,7 @@ class ImGuiHost:
         io = imgui.get_io()
         io.set_ini_filename("")  # the overlay's place is ours to decide; no stray imgui.ini
         io.set_log_filename("")
-        fonts = Path(imgui_bundle.__file__).parent / "assets" / "fonts" / "Roboto"
+        fonts = Path(str(imgui_bundle.__file__)).parent / "assets" / "fonts" / "Roboto"
         self.font = io.fonts.add_font_from_file_ttf(str(fonts / "Roboto-Regular.ttf"), BASE_FONT_PX)
         self.bold = io.fonts.add_font_from_file_ttf(str(fonts / "Roboto-Bold.ttf"), BASE_FONT_PX)
         if window is not None:

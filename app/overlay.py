@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.actions import Action, Do, help_lines
 from app.imgui_host import ACCENT, ImGuiHost
+from renderer.stats import WorkerStatus
 
 RED = imgui.ImVec4(1.0, 0.42, 0.38, 1.0)
 AMBER = imgui.ImVec4(1.0, 0.78, 0.35, 1.0)
@@ -36,19 +37,6 @@ _NOTICE = _PANEL | imgui.WindowFlags_.always_auto_resize.value | imgui.WindowFla
 
 
 @dataclass(slots=True)
-class WorkerLine:
-    """One device, as shown."""
-
-    index: int
-    device: str
-    alive: bool
-    role: str
-    error: str | None
-    cache_ms: float | None
-    warp_ms: float | None
-
-
-@dataclass(slots=True)
 class OverlayModel:
     """Everything that the overlay shows. Times in milliseconds."""
 
@@ -63,7 +51,7 @@ class OverlayModel:
     cache_age: float = 0.0
     warp_degrees: float = 0.0
     dropped: Mapping[str, int] = field(default_factory=dict)
-    workers: Sequence[WorkerLine] = ()
+    workers: Sequence[WorkerStatus] = ()
     warps_per_cache: int = 2
     pose: str = ""
     poses: Sequence[str] = ()
@@ -141,10 +129,10 @@ class Overlay:
 
     def _failed(self, model: OverlayModel, actions: list[Action]) -> None:
         for worker in model.workers:
-            if worker.alive:
+            if worker.role != "failed":
                 continue
             imgui.push_text_wrap_pos(0.0)
-            imgui.text_colored(RED, f"Worker {worker.index} ({worker.device}) failed: {worker.error or 'unknown'}")
+            imgui.text_colored(RED, f"Worker {worker.index} ({worker.device}) failed: {worker.last_error}")
             imgui.pop_text_wrap_pos()
             if imgui.button(f"Restart worker {worker.index}"):
                 actions.append(Action(Do.RESTART, worker.index))
@@ -255,20 +243,18 @@ class Overlay:
 
     def _workers(self, model: OverlayModel) -> None:
         for worker in model.workers:
-            if not worker.alive:
-                imgui.text_colored(RED, f"{worker.index}: {worker.device} - failed")
-                continue
-            times = [f"{what} {ms:.1f}" for what, ms in (("cache", worker.cache_ms), ("warp", worker.warp_ms)) if ms]
-            imgui.text_colored(GREEN, f"{worker.index}:")
-            imgui.same_line(0, self._px(4))
-            _clipped(f"{worker.role} {' '.join(times)} ms  {worker.device}")
+            times = [f"{what} {ms:.1f} ms" for what, ms in (("cache", worker.cache_ms), ("warp", worker.warp_ms)) if ms]
+            color = GREEN if worker.alive else RED if worker.role == "failed" else AMBER
+            imgui.text_colored(color, f"{worker.index} {worker.role if not worker.alive else ''}".strip())
+            imgui.same_line(0, self._px(6))
+            _clipped("  ".join([worker.device, *times]))
 
     def _notices(self, model: OverlayModel) -> None:
         """At the bottom, also while the panel is hidden: what failed, and answers to keys."""
         lines = [] if self.visible else [
-            (RED, f"Worker {w.index} ({w.device}) failed: {w.error or 'unknown'} - W restarts it")
+            (RED, f"Worker {w.index} ({w.device}) failed: {w.last_error} - W restarts it")
             for w in model.workers
-            if not w.alive
+            if w.role == "failed"
         ]  # fmt: skip
         if model.message is not None:
             good, text = model.message
@@ -278,15 +264,19 @@ class Overlay:
         if not lines:
             return
         width, height = imgui.get_io().display_size
+        left = self._px(PANEL_WIDTH + 10) if self.visible else 0.0
+        if width - left < self._px(240):  # no room beside the panel
+            left = 0.0
         imgui.set_next_window_pos(
-            imgui.ImVec2(width / 2, height - self._px(14)), imgui.Cond_.always.value, imgui.ImVec2(0.5, 1.0)
+            imgui.ImVec2((left + width) / 2, height - self._px(14)), imgui.Cond_.always.value, imgui.ImVec2(0.5, 1.0)
         )
-        imgui.set_next_window_size_constraints(
-            imgui.ImVec2(0, 0), imgui.ImVec2(max(width - self._px(24), 1), max(height, 1))
-        )
+        room = imgui.ImVec2(max(width - left - self._px(24), 1), max(height, 1))
+        imgui.set_next_window_size_constraints(imgui.ImVec2(0, 0), room)
         imgui.begin("##notices", None, _NOTICE)
+        imgui.push_text_wrap_pos(room.x - self._px(24))
         for color, text in lines:
             imgui.text_colored(color, text)
+        imgui.pop_text_wrap_pos()
         imgui.end()
 
     def _help(self) -> None:

@@ -86,11 +86,11 @@ class EglPresenter:
 class CpuPresenter:
     """Without any GL: the CPU twin of the blit."""
 
-    name = "offscreen CPU"
     bottom_up = False
-    ui = None
 
     def __init__(self, size: tuple[int, int]) -> None:
+        self.name = "offscreen CPU"
+        self.ui: ImGuiHost | None = None
         self.size = size
         self._background = np.full((size[1], size[0], 3), 16, np.uint8)
         self._picture = self._background.copy()

@@ -107,6 +107,11 @@ class Recorder:
     def recording(self) -> bool:
         return self.error is None and self._thread.is_alive()
 
+    @property
+    def seconds(self) -> float:
+        """Length of the recording so far."""
+        return max(self._last_pts, 0) / CLOCK_HZ
+
     def borrow(self, width: int, height: int) -> NDArray[np.uint8] | None:
         """A [height, width, 3] buffer for the next frame, or None (counted as dropped) while the encoder is behind."""
         if self.error is not None:

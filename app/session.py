@@ -9,11 +9,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.latency import STAGES, Rolling
 from models.camera import CROP_EXTENT_M
 from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
+from renderer.stats import PoolStats
 from tracking.sources.base import NEUTRAL_DISTANCE_M, PoseSource
 from tracking.sources.face import FaceSource
 from tracking.viewer import Screen, magnification_to_fit, place_head, view_through_screen
@@ -32,8 +33,8 @@ class Pool(Protocol):
     def poll(self) -> Sequence[RenderedFrame | WorkerFailed]: ...
     def wait(self, timeout_s: float) -> bool: ...
     def set_warps_per_cache(self, k: int) -> None: ...
-    def stats(self) -> Any: ...
-    def restart_worker(self, index: int) -> None: ...
+    def stats(self) -> PoolStats: ...
+    def restart_worker(self, index: int) -> bool: ...
     def close(self, timeout_s: float) -> None: ...
 
 
@@ -85,7 +86,7 @@ class LiveSession:
         self._last_shown_id = 0
         self._last_display_ns = 0
         self._last_shown_ns = 0
-        self._warm_ns = 0
+        self._warm_ns = self._first_ns = 0
         self._dropped: Counter[str] = Counter()
         self._old_pools: Counter[str] = Counter()  # drops of pools that were replaced
         self._repeated = 0
@@ -99,12 +100,12 @@ class LiveSession:
             screen, self.viewing_distance_m, extent_m=CROP_EXTENT_M * OVERFILL, largest=100.0
         )
 
-    def replace_pool(self, pool: Pool) -> Pool:
-        """Another avatar: frames of the old pool no longer count. Returns the old pool, for closing."""
-        old, self.pool = self.pool, pool
-        self._old_pools.update(old.stats().dropped)
+    def replace_pool(self, pool: Pool, timeout_s: float) -> None:
+        """Another avatar: close the present pool and go on with this one, which is started."""
+        self.pool.close(timeout_s)
+        self._old_pools.update(self.pool.stats().dropped)
+        self.pool = pool
         self._pose_ms.clear()
-        return old
 
     def can_request(self, in_flight: int) -> bool:
         """Whether fewer than `in_flight` requests are on their way."""
@@ -128,9 +129,10 @@ class LiveSession:
         self._pose_ms.append((frame_id, pose_ms))
         return True
 
-    def collect(self) -> RenderedFrame | None:
-        """The newest finished frame that has not been shown yet; older ones that came with it are dropped, counted."""
-        newest: RenderedFrame | None = None
+    def collect(self, held: RenderedFrame | None = None) -> RenderedFrame | None:
+        """The newest finished frame that has not been shown yet, or None. Older ones that came with it, and the one
+        that the caller still holds, are then dropped and counted."""
+        newest = held
         for message in self.pool.poll():
             if isinstance(message, WorkerFailed):
                 self.failures.append(message)
@@ -141,7 +143,7 @@ class LiveSession:
                 if newest is not None:
                     self._dropped["superseded"] += 1
                 newest = message
-        return newest
+        return None if newest is held else newest
 
     def shown(self, frame: RenderedFrame, upload_ns: int, present_ns: int) -> None:
         """Frame is on display now; upload_ns and present_ns are what these two steps took."""
@@ -149,6 +151,8 @@ class LiveSession:
         self._shown += 1
         self._last_shown_id = frame.frame_id
         self.last_frame = frame
+        if self._shown == 1:
+            self._first_ns = now
         if self._shown == WARM_UP_FRAMES:
             for rolling in self.stages.values():
                 rolling.clear()
@@ -167,8 +171,10 @@ class LiveSession:
         return Totals(self._shown, dict(dropped), self._repeated, self._workers_failed)
 
     def fps(self) -> float:
-        """Shown frames per second since the warm-up; 0 until two are shown after it."""
-        frames, seconds = self._shown - WARM_UP_FRAMES, (self._last_shown_ns - self._warm_ns) / 1e9
+        """Shown frames per second since the warm-up, or since the first frame while it lasts."""
+        warm = self._shown > WARM_UP_FRAMES
+        frames = self._shown - (WARM_UP_FRAMES if warm else 1)
+        seconds = (self._last_shown_ns - (self._warm_ns if warm else self._first_ns)) / 1e9
         return frames / seconds if frames > 0 and seconds > 0 else 0.0
 
     def recent_fps(self) -> float:

@@ -1,0 +1,358 @@
+"""The live loop: ticks, the overlay's wishes, recording. One loop for the window and for offscreen presenters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.actions import KEYS, Action, Do
+from app.files import unused_path, write_png
+from app.overlay import Overlay
+from app.overlay_model import ModelKeeper
+from app.presenter import Presenter
+from app.recorder import Recorder
+from app.session import LiveSession
+from app.settings import MAX_RECENT, Settings
+from app.sources import Sources
+from app.stage import CLOSE_TIMEOUT_S, Stage, StageLoader, bundled_avatar
+from app.window import WindowPresenter
+from models.errors import UserError
+from renderer.messages import RenderedFrame
+from tracking.sources.mouse import MouseSource
+from tracking.viewer import Screen
+
+MARGIN_NS = 1_500_000  # before the swap
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """frames: end after so many shown ones. fps: pace; None = vsync in a window, as fast as it goes offscreen."""
+
+    frames: int | None = None
+    fps: float | None = None
+    in_flight: int = 2
+    recordings: Path = Path(".")
+
+
+class LiveApp:
+    """Everything on the main thread. `settings` is replaced as the person changes things; the caller saves it."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        session: LiveSession,
+        sources: Sources,
+        presenter: Presenter,
+        loader: StageLoader,
+        settings: Settings,
+        options: LiveOptions,
+        save: Callable[[Settings], None] = lambda settings: None,
+    ) -> None:
+        self.stage, self.session, self.sources, self.presenter = stage, session, sources, presenter
+        self.settings, self.options = settings, options
+        self.recorder: Recorder | None = None
+        self.recording_error: str | None = None
+        self.overlay = Overlay(presenter.ui, settings.overlay_visible) if presenter.ui is not None else None
+        self._save = save
+        self.loader = loader
+        self._window = presenter if isinstance(presenter, WindowPresenter) else None
+        self._keeper = ModelKeeper()
+        self._ui_ns = 0
+        self._wishes: list[Action] = []
+        self._screenshot: Path | None = None
+        self._quit = False
+        self._draw_ns = 2_000_000
+        self._size = (0, 0)
+        presenter.set_background(stage.avatar.plate)
+        if self._window is not None:
+            self._window.on_key = self._key
+            self._window.on_mouse = self._mouse
+            self._window.on_click = self._click
+            self._window.on_scroll = self._scroll
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Until the wanted number of frames is shown, the window is closed, or `stopped()`.
+
+        Raises UserError (exit code 1) when every worker has failed and nobody is there to restart one.
+        """
+        clock = self.session.clock_ns
+        fps = self.options.fps or (self._window.refresh_hz() if self._window else 0.0)
+        period = round(1e9 / fps) if fps else 0
+        tick = clock()
+        while not (self._quit or stopped() or self._done()):
+            if self._window is not None:
+                self._window.pump(0.1 if self._window.minimised else 0.0)
+                if self._window.should_close:
+                    break
+                if self._window.minimised:
+                    tick = clock()
+                    continue
+                self._follow_size()
+            self._take_stage()
+            for wish in self._take_wishes():
+                self.do(wish)
+            if period:
+                tick = self._paced_tick(tick, period)
+            else:
+                self._free_tick()
+        if self.recorder is not None:
+            self.stop_recording()
+
+    def _done(self) -> bool:
+        return self.options.frames is not None and self.session.totals().shown >= self.options.frames
+
+    def _paced_tick(self, tick: int, period: int) -> int:
+        """Pose as late as the display allows: ask, wait for that very frame, draw, swap. Returns the next tick."""
+        session = self.session
+        asked = session.can_request(self.options.in_flight) and session.request(tick + period)
+        frame = self._await_frame(tick + period - self._draw_ns - MARGIN_NS, session.last_submitted_id if asked else 0)
+        self._show(frame)
+        target, now = tick + period, session.clock_ns()
+        if now > target - MARGIN_NS:  # the swap waited for the display, or we are late: the display's beat leads
+            return now
+        time.sleep((target - now) / 1e9)
+        return target
+
+    def _free_tick(self) -> None:
+        """As fast as the pool goes: the next pose is on its way before this frame is presented."""
+        session = self.session
+        if session.can_request(self.options.in_flight):
+            session.request(session.clock_ns() + session.latency_ns)
+        frame = self._await_frame(session.clock_ns() + 50_000_000, 0)
+        if frame is not None:
+            if session.can_request(self.options.in_flight):
+                session.request(session.clock_ns() + session.latency_ns)
+            self._show(frame)
+
+    def _await_frame(self, deadline_ns: int, wanted_id: int) -> RenderedFrame | None:
+        """The newest frame until the deadline; not before `wanted_id` has come (0: the first will do)."""
+        session = self.session
+        newest = session.collect()
+        while newest is None or newest.frame_id < wanted_id:
+            left = deadline_ns - session.clock_ns()
+            if left <= 0 or not session.pool.wait(left / 1e9):
+                break
+            newer = session.collect(newest)
+            newest = newer if newer is not None else newest
+        if newest is None and self._window is None and all(w.role == "failed" for w in session.pool.stats().workers):
+            reason = session.failures[-1].reason if session.failures else "unknown reason"
+            raise UserError(f"every worker has failed ({reason}); nothing can be drawn", exit_code=1)
+        return newest
+
+    def _show(self, frame: RenderedFrame | None) -> None:
+        session, presenter = self.session, self.presenter
+        if frame is None:
+            session.repeated()
+            if self._window is None:
+                return
+        start = session.clock_ns()
+        if frame is not None:
+            presenter.upload(frame)
+        uploaded = session.clock_ns()
+        presenter.draw()
+        with_overlay = self.overlay is not None and self.settings.record_overlay
+        if self._window is not None and not with_overlay:
+            self._capture(frame)
+        self._draw_overlay()
+        if self._window is not None and with_overlay:
+            self._capture(frame)
+        self._draw_ns += (session.clock_ns() - start - self._draw_ns) // 8
+        presenter.present()
+        if frame is not None:
+            session.shown(frame, uploaded - start, session.clock_ns() - uploaded)
+        if self._window is None:  # the target keeps its picture: reading it back need not delay the frame
+            self._capture(frame)
+
+    def _follow_size(self) -> None:
+        if self.presenter.size != self._size:
+            self._size = self.presenter.size
+            assert self._window is not None
+            self.session.set_screen(window_screen(self._window, self.settings.screen_width_m))
+            width, height = self._window.window_size
+            self.settings = replace(self.settings, window_width=max(width, 160), window_height=max(height, 120))
+
+    # --- recording and screenshots ----------------------------------------------------------------------------------
+
+    def start_recording(self, path: Path) -> None:
+        """Raises UserError when the file cannot be created."""
+        self.recorder = Recorder(path, *self.presenter.size)
+        self.recording_error = None
+
+    def stop_recording(self) -> None:
+        assert self.recorder is not None
+        recorder, self.recorder = self.recorder, None
+        self.recording_error = recorder.close()
+        lost = f", {recorder.dropped} frames left out" if recorder.dropped else ""
+        self.say(
+            self.recording_error or f"recorded {recorder.recorded} frames to {recorder.path}{lost}",
+            self.recording_error is None,
+        )
+
+    def picture(self) -> NDArray[np.uint8]:
+        """[H, W, 3] of what was drawn last, row 0 on top."""
+        width, height = self.presenter.size
+        out = np.empty((height, width, 3), np.uint8)
+        self.presenter.read(out)
+        return out[::-1] if self.presenter.bottom_up else out
+
+    def _capture(self, frame: RenderedFrame | None) -> None:
+        if self._screenshot is not None:
+            path, self._screenshot = self._screenshot, None
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_png(path, self.picture())
+                self.say(f"saved {path}")
+            except (UserError, OSError) as error:
+                self.say(str(error), good=False)
+        if self.recorder is None or frame is None:
+            return
+        if self.recorder.error is not None:
+            self.stop_recording()
+            return
+        buffer = self.recorder.borrow(*self.presenter.size)
+        if buffer is not None:
+            self.presenter.read(buffer)
+            self.recorder.submit(buffer, frame.request.display_time_ns, self.presenter.bottom_up)
+
+    # --- what people ask for ----------------------------------------------------------------------------------------
+
+    def say(self, text: str, good: bool = True) -> None:
+        """A line at the bottom of the picture for some seconds."""
+        self._keeper.say(text, good, self.session.clock_ns())
+
+    def do(self, action: Action) -> None:
+        """Carry out one wish; what goes wrong is said, not raised."""
+        try:
+            self._do(action.do, action.value)
+        except UserError as error:
+            self.say(str(error), good=False)
+        self._keeper.touch()
+        self._save(self.settings)
+
+    def _do(self, do: Do, value: int | str | bool | None) -> None:
+        session, sources = self.session, self.sources
+        match do:
+            case Do.WARP if isinstance(value, int):
+                session.pool.set_warps_per_cache(value)
+                self.settings = replace(self.settings, warps_per_cache=value)
+            case Do.RECORD if self.recorder is not None:
+                self.stop_recording()
+            case Do.RECORD:
+                self.start_recording(self._new_file(".mp4"))
+            case Do.SCREENSHOT:
+                self._screenshot = self._new_file(".png")
+            case Do.RECENTRE:
+                session.pose_source.recentre()
+                session.face_source.recentre()
+                self.say("recentred")
+            case Do.POSE:
+                sources.use_pose(_choice(value, sources.pose.name, sources.pose_names))
+                session.pose_source = sources.pose
+                self.settings = replace(self.settings, pose_source=sources.pose.name)
+            case Do.FACE:
+                sources.use_face(_choice(value, sources.face.name, sources.face_names))
+                session.face_source = sources.face
+                self.settings = replace(self.settings, face_source=sources.face.name)
+            case Do.AVATAR:
+                path = Path(_choice(value, str(self.stage.path), self.avatars())).expanduser()
+                if path != self.stage.path and not self.loader.start(path):
+                    self.say("another avatar is still being loaded", good=False)
+            case Do.RESTART:
+                for worker in session.pool.stats().workers:
+                    if worker.role == "failed" and value in (None, worker.index):
+                        session.pool.restart_worker(worker.index)
+            case Do.RECORD_OVERLAY:
+                wanted = value if isinstance(value, bool) else not self.settings.record_overlay
+                self.settings = replace(self.settings, record_overlay=wanted)
+            case Do.OVERLAY if self.overlay is not None:
+                self.overlay.visible = not self.overlay.visible
+                self.settings = replace(self.settings, overlay_visible=self.overlay.visible)
+            case Do.HELP if self.overlay is not None:
+                self.overlay.help_open = not self.overlay.help_open
+            case Do.QUIT if self.overlay is not None and self.overlay.help_open:
+                self.overlay.help_open = False
+            case Do.QUIT:
+                self._quit = True
+
+    def _new_file(self, suffix: str) -> Path:
+        return unused_path(self.options.recordings, f"visavis-{datetime.now():%Y%m%d-%H%M%S}", suffix)
+
+    def avatars(self) -> tuple[str, ...]:
+        """Paths to choose from: the present one, those of earlier sessions, the bundled one."""
+        known = [str(self.stage.path), *self.settings.recent_avatars, str(bundled_avatar())]
+        return tuple(p for p in dict.fromkeys(known) if Path(p).is_file() or p == str(self.stage.path))
+
+    def _take_stage(self) -> None:
+        """Swap in the avatar that was loaded in the background."""
+        loaded = self.loader.poll()
+        if isinstance(loaded, UserError):
+            self.say(str(loaded), good=False)
+        elif loaded is not None:
+            loaded.pool.set_warps_per_cache(self.session.pool.warps_per_cache)
+            self.session.replace_pool(loaded.pool, CLOSE_TIMEOUT_S)
+            self.stage = loaded
+            self.sources.set_performance(loaded.avatar.performance)
+            self.session.face_source = self.sources.face
+            self.presenter.set_background(loaded.avatar.plate)
+            recent = tuple(dict.fromkeys([str(loaded.path), *self.settings.recent_avatars]))[:MAX_RECENT]
+            self.settings = replace(self.settings, last_avatar=str(loaded.path), recent_avatars=recent)
+            self._save(self.settings)
+            self._keeper.touch()
+
+    def _take_wishes(self) -> list[Action]:
+        wishes, self._wishes = self._wishes, []
+        return wishes
+
+    def _key(self, name: str) -> None:
+        if name in KEYS:
+            self._wishes.append(KEYS[name])
+        elif isinstance(self.sources.pose, MouseSource):
+            self.sources.pose.on_key(name)
+
+    def _mouse(self, x: float, y: float) -> None:
+        if isinstance(self.sources.pose, MouseSource):
+            self.sources.pose.on_mouse(x, y)
+
+    def _click(self) -> None:
+        """A click into the swaying picture takes the view over."""
+        if self.sources.pose.name == "sway":
+            self._wishes.append(Action(Do.POSE, "mouse"))
+
+    def _scroll(self, steps: float) -> None:
+        if isinstance(self.sources.pose, MouseSource):
+            self.sources.pose.on_scroll(steps)
+
+    # --- overlay ----------------------------------------------------------------------------------------------------
+
+    def _draw_overlay(self) -> None:
+        if self.overlay is None:
+            return
+        now = self.session.clock_ns()
+        seconds, self._ui_ns = (now - self._ui_ns) / 1e9 if self._ui_ns else 1 / 60, now
+        model = self._keeper.refresh(self, now)
+        size = self._window.window_size if self._window is not None else self.presenter.size
+        self.overlay.host.new_frame(size, self.presenter.size, seconds)
+        self._wishes += self.overlay.draw(model)
+        self.overlay.host.render()
+
+
+def window_screen(window: WindowPresenter, screen_width_m: float) -> Screen:
+    """The window's client area in metres, from the monitor's width."""
+    metres = screen_width_m / window.monitor_width()
+    width, height = (max(s, 1) for s in window.window_size)
+    return Screen(width * metres, height * metres, *window.size)
+
+
+def _choice(value: object, current: str, choices: tuple[str, ...]) -> str:
+    """The chosen one, or the one after the current."""
+    if isinstance(value, str):
+        return value
+    return choices[(choices.index(current) + 1) % len(choices)] if current in choices else choices[0]
