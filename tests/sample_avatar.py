@@ -13,6 +13,7 @@ from models.head.rig import N_LANDMARKS, HeadRig
 from models.network.avatar_network import AvatarNetwork
 from models.network.config import NetworkConfig
 from models.performance import Performance
+from models.training.package import encode_thumbnail
 
 
 def small_rig() -> HeadRig:
@@ -56,9 +57,8 @@ def small_avatar(name: str = "sample") -> Avatar:
         "name": name,
         "ranges": {"yaw_degrees": [-20.0, 25.5], "jawOpen": [0.0, 0.85]},
         "figures": {"G": {"psnr": 26.123456, "ssim": 0.91}},
+        "thumbnail": encode_thumbnail(plate),
         "credits": ["A. Nobody, CC0"],
     }
-    thumbnail = np.zeros((16, 16, 3), np.uint8)
-    thumbnail[..., 0] = 200
     camera = Camera(150.0, 150.0, 48.0, 32.0, 96, 64)
-    return Avatar(network.eval(), small_rig(), performance, camera, plate, thumbnail, manifest)
+    return Avatar(network.eval(), small_rig(), performance, camera, plate, manifest)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from models.errors import UserError
 _FIRST = ("name", "rig_name", "network", "camera", "ranges", "training", "figures", "credits")
 _NOT_SHOWN = ("kind", "version")
 _MAX_TEXT = 400
+_MAX_SIDE = 2048  # pixels of a thumbnail
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class InfoConfig:
     """The avatar file."""
 
     json: bool = False
-    """Print the manifest as JSON."""
+    """Print the manifest as JSON (without the thumbnail)."""
 
     thumbnail: Path | None = None
     """Write the avatar's thumbnail to this PNG."""
@@ -38,9 +41,10 @@ def info(config: InfoConfig) -> int:
 
     manifest = read_manifest(config.avatar)
     if config.thumbnail:
-        _save_thumbnail(config.avatar, config.thumbnail)
+        _save_thumbnail(config.avatar, manifest, config.thumbnail)
+    shown = {key: value for key, value in manifest.items() if key != "thumbnail"}
     try:
-        text = json.dumps(manifest, indent=2) if config.json else "\n".join(describe(manifest))
+        text = json.dumps(shown, indent=2) if config.json else "\n".join(describe(shown))
     except RecursionError:
         raise UserError(f"{config.avatar} has an absurdly nested manifest; fetch an intact copy") from None
     if not config.json:
@@ -50,11 +54,19 @@ def info(config: InfoConfig) -> int:
     return 0
 
 
-def _save_thumbnail(avatar: Path, target: Path) -> None:
-    from app.files import write_png
-    from models.avatar_file import read_thumbnail
+def _save_thumbnail(avatar: Path, manifest: dict[str, Any], target: Path) -> None:
+    """The manifest holds it as a PNG in base64. It is checked to be a small PNG, and written as it is."""
+    from models.files import atomic_write
 
-    write_png(target, read_thumbnail(avatar))
+    try:
+        png = base64.b64decode(manifest.get("thumbnail", ""), validate=True)
+    except (TypeError, ValueError):
+        png = b""
+    width, height = struct.unpack(">II", png[16:24]) if len(png) >= 24 else (0, 0)
+    if not png.startswith(b"\x89PNG\r\n\x1a\n") or not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise UserError(f"{avatar} has no usable thumbnail; leave --thumbnail out, or train the avatar again")
+    with atomic_write(target) as file:
+        file.write(png)
 
 
 def describe(manifest: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.arkit import ARKIT_INDEX
 from models.errors import UserError
 from tracking.face_model import OVERRIDES
+from tracking.native_log import quiet_native_log
 
 LANDMARKS = 478
 
@@ -55,7 +56,8 @@ class FaceLandmarker:
             output_facial_transformation_matrixes=True,
         )
         try:
-            self._landmarker = Landmarker.create_from_options(options)
+            with quiet_native_log():
+                self._landmarker = Landmarker.create_from_options(options)
         except (RuntimeError, ValueError, OSError) as error:
             raise UserError(f"{model} is not a MediaPipe face landmarker ({error}); {OVERRIDES}") from error
 
