@@ -29,27 +29,28 @@ class OneEuroFilter:
     value: Array | None = None  # [D] newest filtered value
     velocity: Array | None = None  # [D] per second, filtered
     time_ns: int = 0
+    _sample: Array | None = None
 
     def __call__(self, sample: Array, time_ns: int) -> Array:
         """Filtered [D]. A sample that is no newer than the last one is ignored. Raises ValueError unless finite."""
         sample = np.array(sample, np.float64)
         if not np.isfinite(sample).all():
             raise ValueError("OneEuroFilter: the sample is not finite")
-        if self.value is None or self.velocity is None:
-            self.value, self.velocity, self.time_ns = sample, np.zeros_like(sample), time_ns
+        if self.value is None or self.velocity is None or self._sample is None:
+            self.value, self.velocity, self.time_ns, self._sample = sample, np.zeros_like(sample), time_ns, sample
             return sample
         dt = (time_ns - self.time_ns) * 1e-9
         if dt <= 0:
             return self.value
-        rate = (sample - self.value) / dt
+        rate = (sample - self._sample) / dt  # of the raw samples: unbiased, however far the filtered value lags
         self.velocity = self.velocity + _smoothing(np.array(self.derivative_cutoff_hz), dt) * (rate - self.velocity)
         cutoff = self.min_cutoff_hz + self.beta * np.abs(self.velocity)
         self.value = self.value + _smoothing(cutoff, dt) * (sample - self.value)
-        self.time_ns = time_ns
+        self.time_ns, self._sample = time_ns, sample
         return self.value
 
     def reset(self) -> None:
-        self.value = self.velocity = None
+        self.value = self.velocity = self._sample = None
 
 
 def predict(value: Array, velocity: Array, age_ns: int, horizon_ns: int = 80_000_000) -> Array:

@@ -59,8 +59,8 @@ def soft_limit(value: Array | float, limit: Array | float, knee: float = 0.6) ->
 
 def limit_eye(eye: Array, limits: ViewLimits, pivot_depth_m: float) -> Array:
     """Eye position [3] (screen frame), kept inside the limits as seen from the head at (0, 0, -pivot_depth_m)."""
-    x, y, z = float(eye[0]), float(eye[1]), float(eye[2]) + pivot_depth_m
-    distance = max(math.hypot(x, y, z), 1e-6)
+    x, y, z = float(eye[0]), float(eye[1]), max(float(eye[2]), limits.nearest_m) + pivot_depth_m
+    distance = math.hypot(x, y, z)
     yaw = float(soft_limit(math.atan2(x, z), math.radians(limits.yaw_deg), limits.knee))
     pitch = float(soft_limit(math.atan2(y, math.hypot(x, z)), math.radians(limits.pitch_deg), limits.knee))
     ray = np.array([math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)])
@@ -88,8 +88,8 @@ def view_through_screen(
     camera = Camera(
         fx=z * px_x,
         fy=z * px_y,
-        cx=screen.width_px / 2 - x * px_x,
-        cy=screen.height_px / 2 + y * px_y,
+        cx=screen.width_px / 2 + x * px_x,
+        cy=screen.height_px / 2 - y * px_y,
         width=screen.width_px,
         height=screen.height_px,
     )
