@@ -206,37 +206,48 @@ def mirror_permutation(points: Array) -> NDArray[np.int64]:
 def attach(studio: Studio) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
     """(triangle corners [468, 3], barycentric [468, 3], mirror permutation [468]) of the landmarks on the ICT face.
 
-    Seen with lips and lids apart, over several identities and views; weighted by how frontally a point is seen.
+    Seen with lips and lids apart, over several identities and views; weighted by how frontally a point is seen. Only
+    skin that also shows with closed lips counts, so that a lip's landmark does not land on its inner side.
     """
     rng = np.random.default_rng(1)
     open_face = arkit(*OPEN)
     open_shape = studio.shape(open_face, np.zeros(20))
-    total, weight = np.zeros((468, 3)), np.zeros((468, 1))
+    angles = (0, 0), (-0.3, 0), (0.3, 0), (0, 0.15), (0, -0.15), (-0.15, 0), (0.15, 0)
+    outside = np.zeros(len(studio.triangles) + 1, bool)  # the last stands for "nothing drawn" (-1)
+    for yaw, pitch in angles:
+        outside[np.unique(studio.shoot(arkit(*OPEN[1:]), np.zeros(20), yaw, pitch).owner)] = True
+    outside[studio.skin_triangles :] = False
+    a, b, c = np.moveaxis(open_shape[studio.triangles], 1, 0)
+    normal = np.cross(b - a, c - a)
+    outside[:-1] &= normal[:, 2] > -0.2 * np.linalg.norm(normal, axis=1)
+    hits, weights = [], []
     for person in range(7):
         identity = rng.normal(0, 0.6, 20) * (person > 0)
-        for yaw, pitch in ((0, 0), (-0.3, 0), (0.3, 0), (0, 0.15), (0, -0.15), (-0.15, 0), (0.15, 0)):
+        for yaw, pitch in angles:
             view = studio.shoot(open_face, identity, yaw, pitch)
             if view.pixels is None:
                 continue
             pixel = view.pixels[:468]
-            skin = (view.owner >= 0) & (view.owner < studio.skin_triangles)
-            row, column = distance_transform_edt(~skin, return_distances=False, return_indices=True)
+            row, column = distance_transform_edt(~outside[view.owner], return_distances=False, return_indices=True)
             at = np.clip(pixel.astype(int), 0, SIZE - 1)
             r, c = row[at[:, 1], at[:, 0]], column[at[:, 1], at[:, 0]]
             corners = studio.triangles[view.owner[r, c]]
-            shape = studio.shape(open_face, identity)
-            depth = studio.project(shape[corners], view.rotation)[..., 2].mean(1)
+            shape = studio.shape(open_face, identity)[corners]
+            depth = studio.project(shape, view.rotation)[..., 2].mean(1)
             exact = np.where((np.hypot(r - at[:, 1], c - at[:, 0]) < 1)[:, None], pixel, np.stack([c, r], 1) + 0.5)
-            bary = barycentric(studio.unproject(exact, depth, view.rotation), shape[corners])
-            edges = shape[corners]
-            normal = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0]) @ view.rotation.T
+            bary = barycentric(studio.unproject(exact, depth, view.rotation), shape)
+            normal = np.cross(shape[:, 1] - shape[:, 0], shape[:, 2] - shape[:, 0]) @ view.rotation.T
             facing = np.clip(normal[:, 2] / (np.linalg.norm(normal, axis=1) + 1e-12), 0.02, 1)[:, None] ** 2
-            total += facing * np.einsum("nk,nkc->nc", bary, open_shape[corners])
-            weight += facing
-    target = total / weight
+            hits.append(np.einsum("nk,nkc->nc", bary, open_shape[corners]))
+            weights.append(facing)
+    found, weight = np.array(hits), np.array(weights)
+    target = (weight * found).sum(0) / weight.sum(0)
+    for _ in range(10):  # the geometric median: a view in which a landmark fell behind an edge has little say
+        closeness = weight / np.maximum(0.05, np.linalg.norm(found - target, axis=2, keepdims=True))
+        target = (closeness * found).sum(0) / closeness.sum(0)
     mirror = mirror_permutation(target)
     target = (target + target[mirror] * MIRROR) / 2
-    faces = studio.triangles[: studio.skin_triangles]
+    faces = studio.triangles[outside[:-1]]
     centroids = open_shape[faces].mean(1)
     corners, bary = np.zeros((468, 3), np.int64), np.zeros((468, 3))
     for i, point in enumerate(target):
@@ -259,16 +270,23 @@ def training_views(studio: Studio, n_random: int) -> list[View]:
         weights[chosen] = rng.uniform(0.1, 1, len(chosen))
         close, jaw = ARKIT_INDEX["mouthClose"], ARKIT_INDEX["jawOpen"]
         weights[close] = min(weights[close], weights[jaw])  # means something only with an open jaw
+        for side in ("Left", "Right"):  # a lid that is shut can't shut further
+            lids = [ARKIT_INDEX[n + side] for n in ("eyeBlink", "eyeLookDown", "eyeSquint")]
+            weights[lids] /= max(1.0, weights[lids].sum())
         views.append(studio.shoot(weights, people[i % 5], *rng.normal(0, (0.12, 0.08))))
     return [v for v in views if v.pixels is not None]
 
 
 def expression_basis(
     studio: Studio, views: list[View], corners: NDArray[np.int64], bary: Array, mirror: NDArray[np.int64],
-    shrink: float = 4.0,
-) -> tuple[Array, dict[str, float]]:  # fmt: skip
-    """[52, 468, 3] cm: ridge regression of what the landmarker saw on the known weights, shrunk towards the attached
-    surface points' own deltas (which also give the depth, and stand alone where few views show a weight)."""
+    shrink: float = 2.0,
+) -> tuple[Array, Array, dict[str, float]]:  # fmt: skip
+    """([52, 468, 3] basis, [468, 3] mean offset of the landmarker from the attached points, RMS errors), in cm.
+
+    Ridge regression of what the landmarker saw on the known weights, shrunk towards the attached surface points' own
+    deltas (which also give the depth, and stand alone where few views show a weight). The errors are those of every
+    fifth view under a fit to the others: of a still face, of the prior, and of what was learned.
+    """
 
     def attached(field: Array) -> Array:
         return np.einsum("nk,...nkc->...nc", bary, field[..., corners, :])
@@ -289,18 +307,25 @@ def expression_basis(
     x, y = np.array(design), np.array(seen).reshape(len(views), -1)
     start = np.vstack([prior.reshape(52, -1), np.zeros((x.shape[1] - 52, y.shape[1]))])
     penalty = np.diag(np.r_[np.full(52, shrink), np.full(x.shape[1] - 52, 1e-6)])
-    robust = np.ones(len(views))
-    for _ in range(3):  # views in which the landmarker went astray lose their say
-        gram = x.T @ (robust[:, None] * x) + penalty
-        solution = start + np.linalg.solve(gram, x.T @ (robust[:, None] * (y - x @ start)))
-        error = np.sqrt(((y - x @ solution) ** 2).mean(1))
-        robust = 1 / np.maximum(1, error / np.median(error)) ** 2
-    basis = solution[:52].reshape(52, 468, 3)
-    basis[ARKIT_INDEX["tongueOut"]] = 0
-    basis = (basis + basis[ARKIT_MIRROR][:, mirror] * MIRROR) / 2
-    residual = (y - x[:, 52:] @ solution[52:]).reshape(len(views), 468, 3)
-    fit = {
-        name: float(np.sqrt(((residual - np.tensordot(x[:, :52], b, 1)) ** 2).sum(-1).mean()))
-        for name, b in (("still", np.zeros_like(basis)), ("prior", prior), ("learned", basis))
+
+    def solve(rows: NDArray) -> tuple[Array, Array]:
+        xr, yr, robust = x[rows], y[rows], np.ones(len(rows))
+        for _ in range(3):  # views in which the landmarker went astray lose their say
+            gram = xr.T @ (robust[:, None] * xr) + penalty
+            solution = start + np.linalg.solve(gram, xr.T @ (robust[:, None] * (yr - xr @ start)))
+            error = np.sqrt(((yr - xr @ solution) ** 2).mean(1))
+            robust = 1 / np.maximum(1, error / np.median(error)) ** 2
+        basis = solution[:52].reshape(52, 468, 3)
+        return (basis + basis[ARKIT_MIRROR][:, mirror] * MIRROR) / 2, solution[52:]
+
+    rows = np.arange(len(views))
+    held, kept = rows[rows % 5 == 0], rows[rows % 5 > 0]
+    learned, bias = solve(kept)
+    residual = (y[held] - x[held, 52:] @ bias).reshape(len(held), 468, 3)
+    errors = {
+        name: float(np.sqrt(((residual - np.tensordot(x[held, :52], b, 1)) ** 2).sum(-1).mean()))
+        for name, b in (("still", np.zeros_like(prior)), ("prior", prior), ("learned", learned))
     }
-    return basis, fit
+    basis, bias = solve(rows)
+    offset = bias[4:].mean(0).reshape(468, 3)
+    return basis, (offset + offset[mirror] * MIRROR) / 2, errors
