@@ -1,0 +1,194 @@
+"""A worker: one thread that owns one engine (one device, its networks and its cache)."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from renderer.engine_protocol import CacheEntry, Engine, WarpOutput
+from renderer.messages import ViewRequest
+
+log = logging.getLogger(__name__)
+
+RETURNED_NAN = "returned NaN"
+_WAKE_S = 1.0  # no wait is without an end; this one only looks whether there is something to do
+_HISTORY = 32  # jobs that a median is taken over
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CacheJob:
+    request: ViewRequest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WarpJob:
+    request: ViewRequest
+    cache_frame_id: int
+    submitted_ns: int
+    dispatched_ns: int
+    warps_per_cache: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CacheDone:
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WarpDone:
+    job: WarpJob
+    output: WarpOutput
+    cache: ViewRequest  # of the cache that was warped
+    cache_ns: int  # how long that cache took
+    start_ns: int
+    end_ns: int
+
+
+class Owner(Protocol):
+    """Whom a worker reports to. `lock` guards all that both touch; the methods are called with it held."""
+
+    lock: threading.Lock
+
+    def worker_ready(self, worker: Worker) -> None: ...
+
+    def worker_done(self, worker: Worker, result: CacheDone | WarpDone) -> None: ...
+
+    def worker_failed(self, worker: Worker, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Times:
+    """Durations (ns) of the last jobs of one kind."""
+
+    recent: deque[int] = field(default_factory=lambda: deque(maxlen=_HISTORY))
+    median_ns: float | None = None
+
+    def add(self, duration_ns: int) -> None:
+        self.recent.append(duration_ns)
+        self.median_ns = statistics.median(self.recent)
+
+
+class Worker:
+    """Its thread starts with `start` and ends after `stop`, after a failure, or when an abandoned job returns.
+
+    A worker is not restarted: a new one takes its place. All attributes are guarded by the owner's lock.
+    """
+
+    def __init__(
+        self, index: int, factory: Callable[[], Engine], owner: Owner, clock: Callable[[], int], torch_threads: int
+    ) -> None:
+        self.index = index
+        self.device = ""
+        self.ready = False
+        self.stopped = False  # asked to end, or given up: whatever it still returns is ignored
+        self.error: str | None = None
+        self.job: CacheJob | WarpJob | None = None  # the one-slot mailbox, and the job in hand
+        self.started_ns = 0  # when the job in hand was given; for a worker that is not ready, when it was started
+        self.cache_times = Times()
+        self.warp_times = Times()
+        self._factory = factory
+        self._owner = owner
+        self._clock = clock
+        self._torch_threads = torch_threads
+        self._wake = threading.Condition(owner.lock)
+        self._cache: CacheEntry | None = None  # this and the engine belong to the thread
+        self._cache_ns = 0
+        self._thread = threading.Thread(target=self._run, name=f"visavis-worker-{index}", daemon=True)
+
+    def start(self) -> None:
+        self.started_ns = self._clock()
+        self._thread.start()
+
+    def give(self, job: CacheJob | WarpJob) -> None:
+        """Lock held. The slot must be free."""
+        assert self.job is None, "a worker has one job at a time"
+        self.job, self.started_ns = job, self._clock()
+        self._wake.notify()
+
+    def stop(self) -> None:
+        """Lock held. Returns at once; the thread ends after the job in hand."""
+        self.stopped = True
+        self._wake.notify()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether the thread has ended (or never began). With the lock held, `timeout_s` must be 0."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        engine: Engine | None = None
+        try:
+            torch.set_num_threads(self._torch_threads)
+            engine = self._factory()
+            self._serve(engine)
+        except Exception as error:
+            reason = RETURNED_NAN if isinstance(error, FloatingPointError) else _describe(error)
+            log.debug("worker %d failed", self.index, exc_info=True)
+            self._fail(reason)
+        finally:
+            self._cache = None
+            if engine is not None:
+                try:
+                    engine.close()
+                except Exception:
+                    log.exception("worker %d: its engine did not close", self.index)
+
+    def _serve(self, engine: Engine) -> None:
+        lock = self._owner.lock
+        with lock:
+            if self.stopped:
+                return
+            self.device, self.ready = engine.device, True
+            self._owner.worker_ready(self)
+        while True:
+            with lock:
+                while self.job is None and not self.stopped:
+                    self._wake.wait(_WAKE_S)
+                if self.stopped or self.job is None:
+                    return
+                job = self.job
+            result = self._work(engine, job)
+            if isinstance(result, WarpDone) and not result.output.finite:
+                self._fail(RETURNED_NAN)
+                return
+            with lock:
+                if self.stopped:
+                    return
+                self.job = None
+                if isinstance(result, CacheDone):
+                    self.cache_times.add(result.duration_ns)
+                else:
+                    self.warp_times.add(result.end_ns - result.start_ns)
+                self._owner.worker_done(self, result)
+
+    def _work(self, engine: Engine, job: CacheJob | WarpJob) -> CacheDone | WarpDone:
+        start = self._clock()
+        if isinstance(job, CacheJob):
+            self._cache = None  # the old features go before the new ones come
+            self._cache = engine.build_cache(job.request)
+            self._cache_ns = self._clock() - start
+            return CacheDone(self._cache_ns)
+        cache = self._cache
+        assert cache is not None and cache.request.frame_id == job.cache_frame_id, "a warp needs its complete cache"
+        output = engine.warp(cache, job.request)
+        return WarpDone(job, output, cache.request, self._cache_ns, start, self._clock())
+
+    def _fail(self, reason: str) -> None:
+        with self._owner.lock:
+            if not self.stopped:
+                self.stopped = True
+                self._owner.worker_failed(self, reason)
+
+
+def _describe(error: Exception) -> str:
+    """One line for the overlay."""
+    text = " ".join(str(error).split())
+    return f"raised: {type(error).__name__}: {text[:300]}" if text else f"raised: {type(error).__name__}"
