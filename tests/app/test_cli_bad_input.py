@@ -18,6 +18,7 @@ from models.avatar_file import save_avatar
 from tests.sample_avatar import small_avatar
 from tests.shared_material import require_shared
 
+OFFSCREEN = ["--offscreen", "--frames", "1", "--devices", "cpu"]
 PRECIOUS = b"made with hours of work"
 
 
@@ -98,13 +99,15 @@ def place(tmp_path: Path) -> Path:
 
 
 def commands_reading(kind: str) -> list[str]:
-    return {"avatar": ["info", "evaluate"], "track": ["train", "evaluate"]}[kind]
+    return {"avatar": ["info", "run", "evaluate"], "track": ["train", "evaluate"]}[kind]
 
 
 def command(verb: str, kind: str, bad: Path, place: Path) -> list[str | Path]:
     """A command line in which only `bad` is at fault."""
     if verb == "info":
         return ["info", bad, "--thumbnail", place / "out"]
+    if verb == "run":
+        return ["run", bad, *OFFSCREEN, "--report", place / "out"]
     if verb == "train":
         return ["train", bad, "-o", place / "out", "--steps", "1"]
     good = place / "sound.avatar"
@@ -115,7 +118,7 @@ def command(verb: str, kind: str, bad: Path, place: Path) -> list[str | Path]:
 
 CASES = [
     (verb, kind, name) for kind in ("avatar", "track") for verb in commands_reading(kind) for name in BROKEN_ANYWHERE
-] + [("evaluate", "avatar", name) for name in BROKEN_AVATARS]
+] + [(verb, "avatar", name) for verb in ("run", "evaluate") for name in BROKEN_AVATARS]
 
 
 @pytest.mark.parametrize(("verb", "kind", "name"), CASES, ids=map("-".join, CASES))
@@ -143,6 +146,53 @@ def test_weights_that_are_no_numbers(value: float, place: Path, capfd) -> None:
     save_avatar(place / "poisoned.avatar", avatar)
     line = refuse(command("evaluate", "avatar", place / "poisoned.avatar", place), capfd)
     assert "poisoned.avatar" in line
+
+
+# --- Traces and options of a session ---------------------------------------------------------------------------------
+
+TRACE_HEADER = "time_s,x,y,z,qx,qy,qz,qw\n"
+BROKEN_TRACES: dict[str, str] = {
+    "empty": "",
+    "header_only": TRACE_HEADER,
+    "nan": TRACE_HEADER + "0,0,0,0.6,0,0,0,1\n0.1,nan,0,0.6,0,0,0,1\n",
+    "backwards": TRACE_HEADER + "0.5,0,0,0.6,0,0,0,1\n0.1,0,0,0.6,0,0,0,1\n",
+    "short_row": TRACE_HEADER + "0,0,0,0.6,0,0,0,1\n0.1,0,0\n",
+    "missing_column": "time_s,x,y\n0,0,0\n",
+    "words": "no trace at all\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_TRACES)
+def test_traces_that_cannot_be_followed(name: str, place: Path, capfd) -> None:
+    save_avatar(place / "good.avatar", small_avatar())
+    trace = place / f"{name}.csv"
+    trace.write_text(BROKEN_TRACES[name])
+    line = refuse(["run", place / "good.avatar", *OFFSCREEN, "--trace", trace, "--report", place / "out"], capfd)
+    assert trace.name in line
+    assert (place / "out").read_bytes() == PRECIOUS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--warp", "0x"],
+        ["--warp", "fast"],
+        ["--size", "640"],
+        ["--devices", "quantum:0"],
+        ["--frames", "0"],
+        ["--pose", "trace"],
+        ["--trace", "gone.csv"],
+        ["--record", "no/such/folder/out.mp4"],
+        ["--report", "no/such/folder/out.json"],
+        ["--screenshot", "no/such/folder/out.png"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense(options: list[str], place: Path, capfd, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    save_avatar(place / "good.avatar", small_avatar())
+    line = refuse(["run", place / "good.avatar", *OFFSCREEN, *options], capfd)
+    assert options[-1].split("/")[0] in line
 
 
 # --- Videos ----------------------------------------------------------------------------------------------------------
