@@ -17,11 +17,10 @@ from typing import Any, Literal
 
 from app.probes import MAX_CAMERAS, ProbeFailed, ask
 from app.settings import config_folder
-from assets import asset_path
+from assets import BUNDLED_AVATAR, asset_path
 
 GIB = 1 << 30
 MIN_FREE_BYTES = GIB
-BUNDLED_AVATAR = "avatars/first.avatar"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.session import Pool
-from assets import asset_path
+from assets import BUNDLED_AVATAR, asset_path
 from models.avatar_file import Avatar, load_avatar
 from models.errors import UserError
 
-BUNDLED_AVATAR = "avatars/first.avatar"
 START_TIMEOUT_S = 120.0  # engines compile and warm up
 CLOSE_TIMEOUT_S = 3.0
 

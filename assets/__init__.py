@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+BUNDLED_AVATAR = "avatars/first.avatar"
+
 
 def asset_path(relative: str) -> Path:
     """Where a bundled file lies, e.g. `asset_path("avatars/first.avatar")`. It need not exist."""
