@@ -28,7 +28,7 @@ MAX_PLATE_SIDE = 2048
 @dataclass(frozen=True, slots=True, eq=False)
 class Avatar:
     """network: eval mode, float32, CPU. rig: the subject's head. performance: relative to the rest pose. camera: the
-    one that filmed the video; plate: uint8 [H, W, 3] its background without the person; thumbnail: uint8 [h, w, 3].
+    one that filmed the video; plate: uint8 [H, W, 3] its background without the person.
 
     manifest: see docs/avatar-file.md; written by training, read by `visavis info` and the app.
     """
@@ -38,7 +38,6 @@ class Avatar:
     performance: Performance
     camera: Camera
     plate: NDArray[np.uint8]
-    thumbnail: NDArray[np.uint8]
     manifest: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,7 +53,7 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
     }
     tensors |= {f"rig.{k}": v for k, v in avatar.rig.to_tensors().items()}
     tensors |= {f"performance.{k}": v for k, v in avatar.performance.to_tensors().items()}
-    tensors |= {"plate": avatar.plate, "thumbnail": avatar.thumbnail}
+    tensors["plate"] = avatar.plate
     camera = avatar.camera
     manifest = {
         **avatar.manifest,
@@ -72,26 +71,20 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return read_tensor_manifest(Path(path), KIND, MAX_AVATAR_BYTES, VERSION)
 
 
-def read_thumbnail(path: Path) -> NDArray[np.uint8]:
-    """[h, w, 3] uint8 sRGB, without reading the weights. Raises UserError as `load_avatar` does."""
-    tensors, _ = read_tensor_file(Path(path), KIND, MAX_AVATAR_BYTES, VERSION, only=("thumbnail",))
-    try:
-        return _picture(tensors, "thumbnail")
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} has no usable thumbnail: {error}") from error
-
-
 def load_avatar(path: Path) -> Avatar:
     """Read and check everything. Raises UserError, one line, for anything that is not an intact avatar."""
     path = Path(path)
     manifest = read_manifest(path)
-    config = NetworkConfig.from_dict(manifest.get("network"))  # sizes are judged before anything is allocated
+    try:
+        config = NetworkConfig.from_dict(manifest.get("network"))  # sizes are judged before anything is allocated
+    except UserError as error:
+        raise UserError(f"{path} is not a usable avatar: {error}") from error
     tensors, _ = read_tensor_file(path, KIND, MAX_AVATAR_BYTES, VERSION)
     try:
         network = _network(config, _part(tensors, "network."))
         rig = HeadRig.from_tensors(_part(tensors, "rig."), str(manifest.get("rig_name"))[:80])
         performance = Performance.from_tensors(_part(tensors, "performance."), str(path))
-        plate, thumbnail = (_picture(tensors, key) for key in ("plate", "thumbnail"))
+        plate = _picture(tensors, "plate")
         camera = Camera(**manifest["camera"])
         if not all(np.isfinite(v) and abs(v) < 1e6 for v in (camera.fx, camera.fy, camera.cx, camera.cy)):
             raise ValueError("its camera holds absurd numbers")
@@ -99,7 +92,7 @@ def load_avatar(path: Path) -> Avatar:
             raise ValueError("its background has another size than its camera")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a usable avatar: {error}; make it again or fetch an intact copy") from error
-    return Avatar(network, rig, performance, camera, plate, thumbnail, manifest)
+    return Avatar(network, rig, performance, camera, plate, manifest)
 
 
 def _part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

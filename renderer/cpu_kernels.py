@@ -110,11 +110,10 @@ def sample_texture_halved(
 
 
 @njit(**_OPTIONS)
-def finish_warp(picture: Floats, source: Floats, residual: Floats, rgba: NDArray[np.uint8]) -> bool:
+def finish_warp(picture: Floats, source: Floats, residual: Floats, rgba: NDArray[np.uint8]) -> None:
     """The warped frame: picture [S, S, 4] (rgb, mask in 0..1) moved along source [S, S, 2], plus the residual
-    [S/2, S/2, 16] in pixel-shuffle order, as premultiplied uint8 rgba [S, S, 4]. False when anything was not finite."""
+    [S/2, S/2, 16] in pixel-shuffle order, as premultiplied uint8 rgba [S, S, 4]."""
     s = rgba.shape[0]
-    finite = True
     value = np.empty(4, np.float32)
     for i in range(s):
         for j in range(s):
@@ -126,25 +125,8 @@ def finish_warp(picture: Floats, source: Floats, residual: Floats, rgba: NDArray
             for ch in range(4):
                 v = a * picture[y0, x0, ch] + b * picture[y0, x1, ch] + c * picture[y1, x0, ch] + d * picture[y1, x1, ch]
                 v += residual[i // 2, j // 2, ch * 4 + k]
-                finite = finite and np.isfinite(v)
                 value[ch] = min(max(v, np.float32(0.0)), np.float32(1.0))
             _store(value, rgba, i, j)
-    return finite
-
-
-@njit(**_OPTIONS)
-def finish_picture(picture: Floats, rgba: NDArray[np.uint8]) -> bool:
-    """Straight colour and mask [S, S, 4] in 0..1 to premultiplied uint8. False when anything was not finite."""
-    finite = True
-    value = np.empty(4, np.float32)
-    for i in range(rgba.shape[0]):
-        for j in range(rgba.shape[1]):
-            for ch in range(4):
-                v = picture[i, j, ch]
-                finite = finite and np.isfinite(v)
-                value[ch] = min(max(v, np.float32(0.0)), np.float32(1.0))
-            _store(value, rgba, i, j)
-    return finite
 
 
 @njit(**_OPTIONS)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from models.avatar_file import Avatar
 from models.errors import UserError
 from models.motion import MotionField, motion_field
 from models.network.avatar_network import View
+from models.network.generator import modulate
 from models.network.harmonics import harmonics
 from models.network.warp import Cache, MotionWarp
 from models.raster import Raster
@@ -81,7 +83,7 @@ class PlainEngine:
     def __init__(self, avatar: Avatar, device: str, size: int | None = None) -> None:
         self.torch_device = torch.device(device)
         self.device = device_name(device)
-        self.network = avatar.network.to(self.torch_device)
+        self.network = copy.deepcopy(avatar.network).to(self.torch_device)  # workers share nothing
         self.geometry = GeometryStage(avatar, size or avatar.network.config.size)
         self.merged = self.network.texture.merged()
 
@@ -115,8 +117,6 @@ class PlainEngine:
     def _warp(
         self, cached: Cache, cached_geometry: Geometry, geometry: Geometry, view: View, sampled: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        from models.network.generator import modulate
-
         field = self.geometry.motion(geometry, cached_geometry)
         source = torch.from_numpy(field.source)[None].to(self.torch_device)
         visible = torch.from_numpy(field.visible)[None, None].to(self.torch_device)

@@ -111,10 +111,11 @@ class CpuEngine:
         timer.lap("gather")
         residual = self._array(self.warp_network.correct_joined(self._tensor(self._coarse), self._tensor(self._fine)))
         rgba = np.empty((self.size, self.size, 4), np.uint8)
-        finite = kernels.finish_warp(cached.picture, source, residual, rgba)
+        kernels.finish_warp(cached.picture, source, residual, rgba)
+        finite = bool(np.isfinite(residual.sum()))  # the cached picture was judged when it was made
         timer.lap("warp")
         degrees = angle_degrees(cached.geometry.view, geometry.view)
-        return WarpOutput(rgba, geometry.view.crop, degrees, bool(finite), timer.durations)
+        return WarpOutput(rgba, geometry.view.crop, degrees, finite, timer.durations)
 
     def close(self) -> None:
         """Nothing to release that the garbage collector does not."""

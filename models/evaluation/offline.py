@@ -88,7 +88,7 @@ def evaluate(
     kept: dict[int, DrawnFrame] = {}
     for i in indices.tolist():
         target = draw_frame(network, store, i)
-        kept = {k: v for k, v in kept.items() if i - k < max(distances, default=0)}
+        kept = {k: v for k, v in kept.items() if i - k <= max(distances, default=0)}
         _add(rows["G"], target, target.g)
         for d in distances:
             cached = kept.get(wanted[d].get(i, -1))

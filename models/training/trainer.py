@@ -139,14 +139,14 @@ class Trainer:
                     losses[name] = recipe.warp_weight * value
         total = torch.stack([value.float() for value in losses.values()]).sum()
         if not bool(torch.isfinite(total)):
-            raise FloatingPointError(f"the loss became {float(total)} at step {self.next_step}")
+            raise FloatingPointError(f"the loss became {float(total.detach())} at step {self.next_step}")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self._update_average()
         self.next_step += 1
-        return {"total": float(total), **{name: float(value) for name, value in losses.items()}}
+        return {"total": float(total.detach()), **{name: float(value.detach()) for name, value in losses.items()}}
 
     def _picture_losses(
         self, who: str, rgb: Tensor, mask: Tensor, pictures: Pictures, weight: Tensor

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import UserError
+from models.evaluation.offline import draw_frame, evaluate, late_frame
+from models.network.config import NetworkConfig
+from models.training.frames import FrameStore
+from models.training.losses import GradientPyramid, VggPerceptual, masked_l1
+from models.training.splits import BLOCK, make_split, pairs_at
+from models.training.trainer import Recipe, Trainer
+from renderer.raster import make_rasterizer
+from tests.synthetic_subject import film
+
+SIZE = 64
+CONFIG = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+    track, video = film(tmp_path_factory.mktemp("film"), frames=5 * BLOCK, side=SIZE)
+    return FrameStore(track, video, SIZE, make_rasterizer())
+
+
+def trainer(store: FrameStore, steps: int, config: NetworkConfig = CONFIG) -> Trainer:
+    split = make_split("blocks", store.track.segment)
+    return Trainer(store, split, config, Recipe(steps=steps), GradientPyramid(), torch.device("cpu"))
+
+
+def run(t: Trainer, until: int) -> list[float]:
+    losses: list[float] = []
+    assert t.run(until, lambda _, row: losses.append(row["total"]), lambda: False)
+    return losses
+
+
+def test_splits_share_no_frame_and_blocks_are_dealt() -> None:
+    segment = np.zeros(40 * BLOCK, np.int32)
+    split = make_split("blocks", segment)
+    parts = [set(p.tolist()) for p in (split.train, split.validation, split.test)]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    assert set.union(*parts) == set(range(len(segment)))
+    assert [len(p) for p in parts] == [28 * BLOCK, 6 * BLOCK, 6 * BLOCK]
+    tail = make_split("tail", segment)
+    assert tail.test.min() == len(tail.train) and len(tail.test) == pytest.approx(0.15 * len(segment), abs=1)
+    with pytest.raises(UserError, match="only 41"):
+        make_split("most", segment[:41])
+
+
+def test_pairs_stay_in_their_block_and_run() -> None:
+    segment = np.repeat([0, 1], 63).astype(np.int32)
+    split = make_split("blocks", segment)
+    for distance in (1, 8, -3):
+        pairs = pairs_at(split.train, split.block, distance)
+        assert len(pairs) and (pairs[:, 1] - pairs[:, 0] == distance).all()
+        assert (split.block[pairs[:, 0]] == split.block[pairs[:, 1]]).all()
+        assert np.isin(pairs, split.train).all()
+
+
+def test_samples_show_the_head_where_the_mesh_is(store: FrameStore) -> None:
+    """The crop of the picture and the raster of the mesh agree: the matte is the coverage, to a pixel's border."""
+    for sample in (store.sample(7), store.jittered(20, np.random.default_rng(0), shift=0.1, zoom=0.2)):
+        matte, covered = sample.matte > 127, sample.raster.coverage
+        overlap = (matte & covered).sum() / (matte | covered).sum()
+        assert overlap > 0.96
+        x0, y0, x1, y1 = sample.box
+        assert covered[y0:y1, x0:x1].mean() > 0.5
+
+
+def test_training_learns_and_the_warp_beats_the_late_frame(store: FrameStore) -> None:
+    t = trainer(store, 160)
+    losses = run(t, 160)
+    assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:10])
+    rows = evaluate(t.average, store, t.split.test, t.split.block, distances=(1, 2, 4))
+    assert rows["G"]["psnr"] > 20
+    for d, gain in ((1, 0.2), (2, 1.0), (4, 2.0)):
+        assert rows[f"warp_d{d}"]["face"]["psnr"] > rows[f"late_{d}"]["face"]["psnr"] + gain
+    assert rows["warp_2x"]["frames"] == rows["warp_d1"]["frames"] + rows["warp_d2"]["frames"]
+
+
+@pytest.mark.parametrize("kind", ["motion", "published", "none"])
+def test_a_resumed_run_equals_an_uninterrupted_one(store: FrameStore, tmp_path: Path, kind: str) -> None:
+    config = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8, warp=kind)  # type: ignore[arg-type]
+    whole = trainer(store, 8, config)
+    straight = run(whole, 8)
+    first = trainer(store, 8, config)
+    begun = run(first, 3)
+    first.save(tmp_path / "c.safetensors")
+    second = trainer(store, 8, config)
+    second.resume(tmp_path / "c.safetensors")
+    assert begun + run(second, 8) == pytest.approx(straight, rel=1e-6)
+    for a, b in zip(whole.average.parameters(), second.average.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(store: FrameStore, tmp_path: Path) -> None:
+    trainer(store, 8).save(tmp_path / "c.safetensors")
+    with pytest.raises(UserError, match="other settings.*recipe"):
+        trainer(store, 9).resume(tmp_path / "c.safetensors")
+    with pytest.raises(UserError, match="does not exist"):
+        trainer(store, 8).resume(tmp_path / "none.safetensors")
+
+
+def test_the_same_seed_gives_the_same_losses(store: FrameStore) -> None:
+    assert run(trainer(store, 4), 4) == run(trainer(store, 4), 4)
+
+
+def test_late_frame_of_the_same_frame_is_itself(store: FrameStore) -> None:
+    network = trainer(store, 1).average
+    with torch.inference_mode():
+        frame = draw_frame(network, store, 10)
+        torch.testing.assert_close(late_frame(frame, frame), frame.g, atol=2e-2, rtol=0)
+        moved = late_frame(draw_frame(network, store, 4), frame)
+    assert moved.shape == frame.g.shape and not torch.allclose(moved, frame.g, atol=2e-2)
+
+
+def test_losses_vanish_for_equal_pictures_and_ignore_the_outside() -> None:
+    a, inside = torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32)
+    inside[..., 16:] = 0
+    b = a.clone()
+    b[..., 16:] = 0
+    assert masked_l1(a, b, inside) == 0 and GradientPyramid()(a, b, inside) == 0
+    assert masked_l1(a, 1 - b, inside) > 0 and GradientPyramid()(a, 1 - b, inside) > 0
+
+
+def test_vgg_weights_are_read_as_tensors_only(tmp_path: Path) -> None:
+    vgg = object.__new__(VggPerceptual)
+    bad = tmp_path / "vgg16.pth"
+    bad.write_bytes(b"\x80\x04cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+    with pytest.raises(UserError, match="vgg16.pth is not a VGG16"):
+        VggPerceptual.__init__(vgg, bad)
+    good = tmp_path / "good.pth"
+    layers: dict[str, torch.Tensor] = {}
+    channels, k = 3, 0
+    for item in (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512):
+        if item == "M":
+            k += 1
+            continue
+        layers[f"features.{k}.weight"] = torch.randn(int(item), channels, 3, 3) * (2 / (9 * channels)) ** 0.5
+        layers[f"features.{k}.bias"] = torch.zeros(int(item))
+        channels, k = int(item), k + 2
+    torch.save(layers, good)
+    loss = VggPerceptual(good)
+    a, inside = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    assert loss(a, a, inside) == 0 and loss(a, 1 - a, inside) > 0

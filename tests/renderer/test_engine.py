@@ -1,0 +1,125 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.arkit import HeadState
+from models.avatar_file import Avatar
+from models.errors import UserError
+from models.geometry import Pose, look_at
+from models.network.config import NetworkConfig
+from models.track_file import Track
+from renderer.engine import PlainEngine, engine_factories, make_engine
+from renderer.engine_cpu import CpuEngine
+from renderer.messages import ViewRequest
+from tests.synthetic_avatar import untrained_avatar
+from tests.synthetic_subject import film
+
+CONFIG = NetworkConfig(size=96, width=8, texture_size=64, warp_width=8)
+
+
+@pytest.fixture(scope="module")
+def track(tmp_path_factory: pytest.TempPathFactory) -> Track:
+    return film(tmp_path_factory.mktemp("film"), frames=24, side=96)[0]
+
+
+@pytest.fixture(scope="module")
+def avatar(track: Track) -> Avatar:
+    return untrained_avatar(track, CONFIG)
+
+
+@pytest.fixture
+def request_at(track: Track) -> Callable[[int], ViewRequest]:
+    return lambda i: ViewRequest(i, 0, 0, Pose(), track.camera, track.head(i))
+
+
+def decibels(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(max(((a.astype(float) - b) ** 2).mean() / 255**2, 1e-10)))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 65.0), (torch.bfloat16, 45.0)])
+def test_fast_and_plain_engine_draw_the_same(
+    avatar: Avatar, request_at: Callable[[int], ViewRequest], dtype: torch.dtype, least: float
+) -> None:
+    plain, fast = PlainEngine(avatar, "cpu"), CpuEngine(avatar, dtype=dtype)
+    for cached, shown in ((3, 3), (3, 8), (12, 5)):
+        a = plain.warp(plain.build_cache(request_at(cached)), request_at(shown))
+        b = fast.warp(fast.build_cache(request_at(cached)), request_at(shown))
+        assert decibels(a.rgba, b.rgba) > least
+        assert a.crop == b.crop and a.warp_degrees == pytest.approx(b.warp_degrees) and a.finite and b.finite
+        assert a.rgba.std() > 5, "the picture is not empty"
+
+
+def test_caches_do_not_disturb_each_other(avatar: Avatar, request_at: Callable[[int], ViewRequest]) -> None:
+    """Buffers are reused: a cache made later, or a warp in between, must not change what an older cache draws."""
+    engine = CpuEngine(avatar)
+    first = engine.build_cache(request_at(2))
+    before = engine.warp(first, request_at(4)).rgba.copy()
+    engine.warp(engine.build_cache(request_at(15)), request_at(17))
+    np.testing.assert_array_equal(engine.warp(first, request_at(4)).rgba, before)
+
+
+def test_colour_is_premultiplied(avatar: Avatar, request_at: Callable[[int], ViewRequest]) -> None:
+    rgba = (
+        make_engine(avatar, "cpu")
+        .warp((e := make_engine(avatar, "cpu")).build_cache(request_at(1)), request_at(2))
+        .rgba
+    )
+    assert e.device.startswith("cpu")
+    assert (rgba[..., :3].max(axis=2) <= rgba[..., 3].astype(int) + 1).all()
+
+
+def test_the_viewer_moving_is_the_head_turning(avatar: Avatar, track: Track) -> None:
+    """A camera that circles the head by 10 degrees is reported as a warp of 10 degrees, and keeps the head centred."""
+    engine = make_engine(avatar, "cpu")
+    head = HeadState(T_world_head=Pose(np.array([0, 0, -0.6])))
+    front = ViewRequest(0, 0, 0, Pose(), track.camera, head)
+    angle = np.radians(10)
+    eye = head.T_world_head.position + 0.6 * np.array([np.sin(angle), 0, np.cos(angle)])
+    side = replace(front, frame_id=1, T_world_eye=look_at(eye, head.T_world_head.position))
+    out = engine.warp(engine.build_cache(front), side)
+    assert out.warp_degrees == pytest.approx(10, abs=1e-3)
+    assert out.crop.center_x == pytest.approx(track.camera.cx, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["published", "none"])
+def test_other_warps_run_on_the_plain_engine(track: Track, request_at: Callable[[int], ViewRequest], kind: str) -> None:
+    avatar = untrained_avatar(track, replace(CONFIG, warp=kind))  # type: ignore[arg-type]
+    (factory,) = engine_factories(avatar, ["cpu"])
+    engine = factory()
+    assert isinstance(engine, PlainEngine)
+    out = engine.warp(engine.build_cache(request_at(1)), request_at(4))
+    assert out.finite and out.rgba.shape == (96, 96, 4)
+
+
+def test_not_a_number_is_noticed(avatar: Avatar, track: Track, request_at: Callable[[int], ViewRequest]) -> None:
+    broken = untrained_avatar(track, CONFIG)
+    with torch.no_grad():
+        broken.network.warp.residual.bias.fill_(float("nan"))  # type: ignore[union-attr]
+    for engine in (CpuEngine(broken), PlainEngine(broken, "cpu")):
+        assert not engine.warp(engine.build_cache(request_at(1)), request_at(2)).finite
+    with torch.no_grad():
+        for parameter in broken.network.generator.up[4].parameters():  # type: ignore[union-attr]
+            parameter.fill_(float("nan"))
+    with pytest.raises(FloatingPointError):
+        CpuEngine(broken).build_cache(request_at(1))
+    lost = replace(request_at(1), T_world_eye=Pose(np.array([np.nan, 0, 0])))
+    with pytest.raises((FloatingPointError, ValueError)):
+        make_engine(avatar, "cpu").build_cache(lost)
+
+
+def test_devices_that_are_not_there(avatar: Avatar) -> None:
+    for device in ("cuda:99", "toaster"):
+        with pytest.raises(UserError, match=device):
+            engine_factories(avatar, [device])
+
+
+def test_a_smaller_or_larger_picture_on_demand(
+    avatar: Avatar, request_at: Callable[[int], ViewRequest], tmp_path: Path
+) -> None:
+    for size in (64, 128):
+        engine = make_engine(avatar, "cpu", size)
+        assert engine.warp(engine.build_cache(request_at(1)), request_at(2)).rgba.shape == (size, size, 4)
