@@ -33,7 +33,10 @@ from tracking.video.solver import (
 DEFAULT_FOCAL = 1.3  # of the longer side: between a phone's selfie camera and a webcam
 FOCAL_SIGMA = 0.2  # of its logarithm
 SHARED_FRAMES = 48
-ROUNDS = 3
+# How far off the landmarks a shape may be, % of the inter-ocular distance: of the pooled shape, then of the subject's
+# own from round to round. Begun too tight, weights would take up what is the neutral face's.
+POOLED_NOISE = 3.0
+ROUND_NOISE = (2.0, 1.2, 0.6)
 OUTLIER_PERCENT = 4.0  # frames whose error is beyond this, and far beyond the clip's own, are given up
 
 
@@ -63,26 +66,26 @@ def fit_clip(
     mean, modes = face_shape(head.mean), head.identity_deltas[:, head.mean.landmark_vertices[:FACE]].astype(np.float64)
     start_focal = DEFAULT_FOCAL * max(width, height) if focal is None else focal
     sigma = FOCAL_SIGMA if focal is None else 1e-6
-    steps = 3 + 3 * ROUNDS
+    steps = 3 + 3 * len(ROUND_NOISE)
     progress("fit", 0, steps)
 
     index = _spread_frames(observations.scores, observations.rotation, SHARED_FRAMES)
     few = target.subset(index)
     state = _first_guess(mean, few, observations.rotation[index], start_focal)
-    state = solve_frames(mean, state, few, start_focal, 6)
-    identity, found_focal, _ = solve_shared(mean, modes, state, few, start_focal, sigma, 8)
+    state = solve_frames(mean, state, few, start_focal, 6, POOLED_NOISE)
+    identity, found_focal, _ = solve_shared(mean, modes, state, few, start_focal, sigma, 8, POOLED_NOISE)
     progress("fit", 1, steps)
 
     rig = base_rig = head.rig(identity.astype(np.float32))
     pooled = shape = face_shape(base_rig)
     state = _first_guess(shape, target, observations.rotation, found_focal)
-    state = solve_frames(shape, state, target, found_focal, 5)
+    state = solve_frames(shape, state, target, found_focal, 5, POOLED_NOISE)
     progress("fit", 3, steps)
-    for turn in range(ROUNDS):
+    for turn, noise in enumerate(ROUND_NOISE):
         rig = personalised(base_rig, regress_offsets(pooled, state, target, found_focal))
         progress("fit", 4 + 3 * turn, steps)
         shape = face_shape(rig)
-        state = solve_frames(shape, state, target, found_focal, 2 if turn < ROUNDS - 1 else 3)
+        state = solve_frames(shape, state, target, found_focal, 2 if turn < len(ROUND_NOISE) - 1 else 3, noise)
         progress("fit", 6 + 3 * turn, steps)
 
     gaze = solve_gaze(rig, state, target, observations.landmarks, observations.time_ns, found_focal)

@@ -110,7 +110,10 @@ def find_repeats(differences: NDArray[np.float64]) -> NDArray[np.bool_]:
         beat = np.arange(phase if phase else period, count, period)
         if repeated[beat].mean() > 0.8 and repeated[beat].sum() > 0.8 * len(found):
             around = np.stack([differences[np.clip(beat + k, 1, count - 1)] for k in (-2, -1, 1, 2)])
-            repeated[beat[differences[beat] < np.median(around, axis=0)]] = True
+            on_beat = beat[differences[beat] < np.median(around, axis=0)]
+            # off the beat, a frame that merely hardly moves is no repeat
+            repeated &= differences < 1.5 * np.median(differences[on_beat])
+            repeated[on_beat] = True
             break
     return repeated
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from models.head.rig import HeadRig
-from tracking.video.solver import FACE, HUBER, NOISE, Floats, FrameState, Shape, Target, project
+from tracking.video.solver import FACE, NOISE, Floats, FrameState, Shape, Target, huber_weights, project
 
 # Standard deviations of what a person's face may differ from the pooled one by, metres (basis: at full weight).
 NEUTRAL_SIGMA = np.array([4e-3, 4e-3, 1.5e-3])  # depth is seen only through small rotations
@@ -51,7 +51,7 @@ def regress_offsets(pooled: Shape, state: FrameState, target: Target, focal: flo
             right = (residual[:, landmark] * (certain * np.sqrt(weight))[:, None]).reshape(-1)
             solution = np.linalg.solve(rows.T @ rows + ridge, rows.T @ right)
             left = residual[:, landmark] - design @ solution
-            weight = HUBER / np.maximum(np.linalg.norm(left, axis=1) * target.scale, HUBER)
+            weight = huber_weights(left, target.scale)
         neutral[landmark] = solution[:3]
         basis[:, landmark, :2] = solution[3:].reshape(k, 2)
     return Shape(neutral, basis)

@@ -19,10 +19,9 @@ FACE_OVAL = (
     136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 
-# One frame's landmarks err together, so they count as this many independent ones...
-INDEPENDENT = 80.0
-NOISE = 0.6  # ...of this standard deviation, % of the inter-ocular distance
-HUBER = 1.5  # the same unit: beyond it a residual pulls with constant force
+INDEPENDENT = 80.0  # one frame's landmarks err together, so they count as this many independent ones
+NOISE = 0.6  # standard deviation of a landmark once the shape is the subject's own, % of the inter-ocular distance
+HUBER = 2.5  # in these standard deviations: beyond it a residual pulls with constant force
 SCORE_SIGMA = 0.3  # how far MediaPipe's own scores may be off, in weight
 NEIGHBOUR_SIGMA = 0.12  # how far a weight may be from its neighbours' mean: only directions without data feel it
 CHUNK = 96
@@ -110,11 +109,10 @@ def residuals(shape: Shape, state: FrameState, target: Target, focal: float) -> 
     return target.pixels - project(shape, state, focal, target.center)[0]
 
 
-def robust_weights(residual: Floats, scale: Floats) -> Floats:
-    """[N, L] precision of each landmark: Huber's weights by residual length, times the landmark's own."""
-    length = np.linalg.norm(residual, axis=-1) * scale[:, None]
-    huber = HUBER / np.maximum(length, HUBER)
-    return huber * landmark_weights() * (INDEPENDENT / FACE / NOISE**2)
+def huber_weights(residual: Floats, scale: Floats, noise: float = NOISE) -> Floats:
+    """[...] in (0, 1] of residuals [..., 2] in pixels; scale: % of the inter-ocular distance per pixel."""
+    length = np.linalg.norm(residual, axis=-1) * scale
+    return HUBER * noise / np.maximum(length, HUBER * noise)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,11 +127,12 @@ class _Linear:
     to_pixels: Floats  # [n, L, 2, 3] d pixels / d head-frame point
 
 
-def _linearise(shape: Shape, state: FrameState, target: Target, focal: float) -> _Linear:
+def _linearise(shape: Shape, state: FrameState, target: Target, focal: float, noise: float) -> _Linear:
     pixels, rotated, jacobian = project(shape, state, focal, target.center)
     residual = target.pixels - pixels
     n, count = pixels.shape[:2]
-    whiten = np.sqrt(robust_weights(residual, target.scale)) * target.scale[:, None]  # [n, L]
+    precision = huber_weights(residual, target.scale[:, None], noise) * landmark_weights() * (INDEPENDENT / count)
+    whiten = np.sqrt(precision) / noise * target.scale[:, None]  # [n, L]
     turn = np.cross(rotated[:, :, None], jacobian)  # rotation vector applied after the present rotation
     to_pixels = jacobian @ state.rotation[:, None]
     by_landmark = to_pixels.transpose(1, 0, 2, 3).reshape(count, n * 2, 3).astype(np.float32)
@@ -164,15 +163,18 @@ def _apply(state: FrameState, step: Floats, weights: Floats) -> FrameState:
     return FrameState(turn @ state.rotation, state.position + step[:, 3:6], weights)
 
 
-def solve_frames(shape: Shape, state: FrameState, target: Target, focal: float, iterations: int) -> FrameState:
-    """Poses and weights that explain the landmarks, the shape and focal length given."""
+def solve_frames(
+    shape: Shape, state: FrameState, target: Target, focal: float, iterations: int, noise: float = NOISE
+) -> FrameState:
+    """Poses and weights that explain the landmarks, the shape and focal length given. noise: how well the shape can
+    explain them; with a large one the weights stay near MediaPipe's scores."""
     for _ in range(iterations):
         mean = state.weights[target.neighbours].mean(axis=1)
         parts: list[FrameState] = []
         for start in range(0, len(state.weights), CHUNK):
             index = slice(start, start + CHUNK)
             part = FrameState(state.rotation[index], state.position[index], state.weights[index])
-            linear = _linearise(shape, part, _slice(target, index), focal)
+            linear = _linearise(shape, part, _slice(target, index), focal, noise)
             _add_priors(linear, part.weights, target.scores[index], mean[index])
             parts.append(_apply(part, *_bounded_step(linear, part.weights)))
         state = FrameState(*(np.concatenate([getattr(p, f) for p in parts]) for f in FrameState.__slots__))
@@ -216,7 +218,14 @@ def minimise_in_box(hessian: Floats, right: Floats, start: Floats, sweeps: int =
 
 
 def solve_shared(
-    mean: Shape, modes: Floats, state: FrameState, target: Target, focal: float, focal_sigma: float, iterations: int
+    mean: Shape,
+    modes: Floats,
+    state: FrameState,
+    target: Target,
+    focal: float,
+    focal_sigma: float,
+    iterations: int,
+    noise: float = NOISE,
 ) -> tuple[Floats, float, FrameState]:
     """Identity [I] (in standard deviations of `modes` [I, L, 3]) and focal length, jointly with the frames' poses and
     weights. The priors count per frame, since all frames share the model's errors."""
@@ -225,7 +234,7 @@ def solve_shared(
     prior = len(state.weights) * np.r_[np.full(len(modes), 1.0), 1 / focal_sigma**2]
     for _ in range(iterations):
         shape = Shape(mean.neutral + np.tensordot(identity, modes, 1), mean.basis)
-        linear = _linearise(shape, state, target, focal)
+        linear = _linearise(shape, state, target, focal, noise)
         _add_priors(linear, state.weights, target.scores, state.weights)
         n = len(state.weights)
         by_identity = np.einsum("nlac,ilc->nlai", linear.to_pixels, modes).reshape(n, -1, len(modes))
@@ -249,7 +258,6 @@ def solve_shared(
         # the poses follow the shared step to first order; the depth must, or the next linearisation is far off
         frame_step = free[..., -1] - free[..., :-1] @ step
         state = _apply(state, frame_step[:, :6], np.clip(state.weights + frame_step[:, 6:], 0, 1))
-        state = solve_frames(
-            Shape(mean.neutral + np.tensordot(identity, modes, 1), mean.basis), state, target, focal, 1
-        )
+        shape = Shape(mean.neutral + np.tensordot(identity, modes, 1), mean.basis)
+        state = solve_frames(shape, state, target, focal, 1, noise)
     return identity, focal, state
