@@ -14,9 +14,9 @@ Image = NDArray[np.uint8]
 def composite(frame: RenderedFrame, background: Image, out: Image | None = None) -> Image:
     """The viewport image [H, W, 3] uint8 sRGB: `frame` over `background` [H, W, 3], premultiplied, bilinear.
 
-    `frame.crop` lies in pixels of `frame.request.camera`'s image; a background of another size of that shape is taken as
-    the same view, scaled. Blended in sRGB as the GL blit does. `out` is filled and returned; it may be the background
-    itself. Raises ValueError on wrong shapes.
+    `frame.crop` lies in pixels of `frame.request.camera`'s image; a background of another size is taken as the same
+    view, scaled. Blended in sRGB as the GL blit does. `out` is filled and returned; it may be the background itself.
+    Raises ValueError on wrong shapes.
     """
     if background.ndim != 3 or background.shape[2] != 3 or background.dtype != np.uint8:
         raise ValueError(f"composite: background must be uint8 [H, W, 3], not {background.dtype} {background.shape}")

@@ -34,7 +34,7 @@ def view(frame_id: int, **changes: object) -> ViewRequest:
 class FakeEngine:
     """Sleeps on an Event; checks that one thread alone uses it and that caches are its own."""
 
-    name: str = "fake"
+    device: str = "fake"
     cache_s: float = 0.004
     warp_s: float = 0.001
     fault: str | None = None  # set by a test: "raise", "hang", "nan", "nan cache"; happens at the next job
@@ -43,10 +43,6 @@ class FakeEngine:
     release: threading.Event = field(default_factory=threading.Event)  # ends a hang
     hanging: threading.Event = field(default_factory=threading.Event)
     thread: int | None = None
-
-    @property
-    def device(self) -> str:
-        return self.name
 
     def _work(self, kind: str, seconds: float) -> str | None:
         self.thread = self.thread or threading.get_ident()
@@ -100,7 +96,7 @@ class Session:
 
     def engine(self, index: int) -> FakeEngine:
         """The newest one that worker `index` has made."""
-        return [e for e in self.engines if e.name == f"fake:{index}"][-1]
+        return [e for e in self.engines if e.device == f"fake:{index}"][-1]
 
     def submit(self) -> bool:
         self.frame_id += 1
