@@ -20,9 +20,12 @@ from tracking.sources.base import NEUTRAL_DISTANCE_M
 from tracking.video.landmarks import Face
 from tracking.viewer import soft_limit
 
-RIGHT_IRIS, LEFT_IRIS = 468, 473  # the subject's own right and left
+EYE_CORNERS = (33, 133, 362, 263)  # they stay where they are when the eyes turn or close, as irises do not
+EYES_IN_FACE_CM = np.array([0.0, 2.62, 3.47])  # their midpoint in MediaPipe's canonical face
+LANDMARKER_FOV_DEG = 63.0  # vertical field of view that MediaPipe assumes for every picture
 EYES_IN_HEAD_M = np.array([0.0, 0.03, 0.085])  # midpoint of the eyes from the midpoint of the ears, head frame
 GAZE_YAW_RAD, GAZE_PITCH_RAD = 0.52, 0.40  # eye rotation at a look score of 1
+MIRROR_HEAD = np.array([-1.0, 1.0, 1.0, -1.0, 1.0, -1.0])  # shift x, y, z, yaw, pitch, roll
 GRACE_NS = 300_000_000  # a face missed for less than this is still the same face
 REST_GAP_NS = 5_000_000_000  # who comes back after longer sits differently, or is somebody else
 REST_FACES = 10  # the performer's rest pose is averaged over so many pictures
@@ -36,7 +39,6 @@ class WebcamConfig:
     """
 
     horizontal_fov_deg: float = 65.0
-    ipd_m: float = 0.063
     camera_offset_m: tuple[float, float, float] = (0.0, 0.16, 0.0)
     camera_tilt_deg: float = 0.0
     viewing_distance_m: float = NEUTRAL_DISTANCE_M
@@ -45,6 +47,12 @@ class WebcamConfig:
     head_pitch_deg: float = 15.0
     head_roll_deg: float = 15.0
     head_shift_m: float = 0.06
+
+    @property
+    def head_limits(self) -> Array:
+        """[6]: metres for the shift, radians for yaw, pitch, roll."""
+        turn = np.radians([self.head_yaw_deg, self.head_pitch_deg, self.head_roll_deg])
+        return np.concatenate([np.full(3, self.head_shift_m), turn])
 
     @property
     def T_screen_camera(self) -> Pose:
@@ -61,29 +69,38 @@ def head_rotation(face: Face) -> Array:
 
 
 def eye_in_camera(face: Face, width: int, height: int, config: WebcamConfig) -> Array:
-    """Midpoint [3] between the eyes, camera frame, from the distance between the irises in the picture.
+    """Midpoint [3] between the eyes, camera frame: direction from the picture, distance from the whole face's size.
 
-    That distance shrinks when the head turns; the head's rotation says by how much.
+    The landmarker fits a face of average size, seen through its own assumed lens; ours scales the distance.
     """
     focal = width / 2 / math.tan(math.radians(config.horizontal_fov_deg) / 2)
-    right, left = (face.landmarks[i, :2].astype(np.float64) for i in (RIGHT_IRIS, LEFT_IRIS))
-    across = head_rotation(face)[:2, 0]  # the line between the eyes, as far as it lies in the picture's plane
-    depth = focal * config.ipd_m * max(float(np.hypot(*across)), 0.3) / max(float(np.hypot(*(left - right))), 1.0)
-    u, v = (left + right) / 2
+    assumed = height / 2 / math.tan(math.radians(LANDMARKER_FOV_DEG) / 2)
+    fitted_cm = face.transform[:3, :3] @ EYES_IN_FACE_CM + face.transform[:3, 3]
+    depth = max(-0.01 * float(fitted_cm[2]) * focal / assumed, 0.05)
+    u, v = face.landmarks[EYE_CORNERS, :2].mean(axis=0, dtype=np.float64)
     return np.array([(u - width / 2) * depth / focal, (height / 2 - v) * depth / focal, -depth])
 
 
-def gaze_from_scores(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """HeadState.gaze [4] of ARKit's eight eyeLook weights."""
+def _gaze_matrix() -> NDArray[np.float32]:
+    """[4, 52]: HeadState.gaze from ARKit's eight eyeLook weights."""
+    matrix = np.zeros((4, 52), np.float32)
+    for row, side, outward in ((0, "Left", 1.0), (2, "Right", -1.0)):
+        matrix[row, ARKIT_INDEX[f"eyeLookOut{side}"]] = outward * GAZE_YAW_RAD
+        matrix[row, ARKIT_INDEX[f"eyeLookIn{side}"]] = -outward * GAZE_YAW_RAD
+        matrix[row + 1, ARKIT_INDEX[f"eyeLookDown{side}"]] = GAZE_PITCH_RAD
+        matrix[row + 1, ARKIT_INDEX[f"eyeLookUp{side}"]] = -GAZE_PITCH_RAD
+    return matrix
 
-    def look(direction: str, side: str) -> float:
-        return float(scores[ARKIT_INDEX[f"eyeLook{direction}{side}"]])
 
-    gaze = []
-    for side, outward in (("Left", 1.0), ("Right", -1.0)):
-        gaze.append(outward * GAZE_YAW_RAD * (look("Out", side) - look("In", side)))
-        gaze.append(GAZE_PITCH_RAD * (look("Down", side) - look("Up", side)))
-    return np.array(gaze, np.float32)
+GAZE_FROM_SCORES = _gaze_matrix()
+
+
+def head_from_vector(vector: Array) -> HeadState:
+    """From [62]: 52 weights, 4 gaze angles, shift (metres), yaw, pitch, roll (radians, small, so they blend well)."""
+    expression = np.clip(vector[:52], 0, 1).astype(np.float32)
+    yaw, pitch, roll = vector[59:].tolist()
+    pose = Pose(vector[56:59], quaternion_from_euler(yaw, pitch, roll))
+    return HeadState(expression, vector[52:56].astype(np.float32), pose)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,19 +119,17 @@ class FaceSample:
     head_velocity: Array
     expression: NDArray[np.float32]
 
-    def head_state(self, display_time_ns: int, config: WebcamConfig) -> HeadState | None:
-        """T_rest_head and expression for the avatar, mirrored when the configuration says so, within its limits."""
+    def head_vector(self, display_time_ns: int, config: WebcamConfig) -> Array | None:
+        """[62] (see head_from_vector) for the avatar, within its limits, mirrored when the configuration says so."""
         if self.head is None:
             return None
         head = predict(self.head, self.head_velocity, display_time_ns - self.time_ns)
-        degrees = (config.head_yaw_deg, config.head_pitch_deg, config.head_roll_deg)
-        head = soft_limit(head, np.array([config.head_shift_m] * 3 + [math.radians(d) for d in degrees]))
+        head = soft_limit(head, config.head_limits)
         expression = self.expression
         if config.mirror:
-            head = head * np.array([-1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
+            head = head * MIRROR_HEAD
             expression = expression[ARKIT_MIRROR]
-        pose = Pose(head[:3], quaternion_from_euler(head[3], head[4], head[5]))
-        return HeadState(expression, gaze_from_scores(expression), pose)
+        return np.concatenate([expression, GAZE_FROM_SCORES @ expression, head], dtype=np.float64)
 
 
 @dataclass(slots=True)

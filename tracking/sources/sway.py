@@ -34,7 +34,7 @@ class SwaySource:
         return ViewerPose(Pose(eye), now_ns, valid=True)
 
     def status(self, now_ns: int) -> SourceStatus:
-        return SourceStatus(True, "swaying by itself; move the mouse or choose a webcam to look around")
+        return SourceStatus(True, "swaying by itself; click into the picture or choose a webcam to look around")
 
     def recentre(self) -> None:
         self._start_ns = None

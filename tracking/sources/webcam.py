@@ -9,12 +9,12 @@ import numpy as np
 
 from models.arkit import HeadState
 from models.errors import UserError
-from models.geometry import Array, Pose, euler_from_matrix, quaternion_from_euler
+from models.geometry import Pose
 from tracking.face_model import find_face_model
 from tracking.filters import SmoothSwitch, predict
 from tracking.sources.base import SourceStatus, ViewerPose
 from tracking.sources.capture import Capture, CapturedFrame, parse_camera
-from tracking.sources.face_measure import GRACE_NS, FaceFollower, FaceSample, WebcamConfig
+from tracking.sources.face_measure import GRACE_NS, FaceFollower, FaceSample, WebcamConfig, head_from_vector
 from tracking.video.landmarks import FaceLandmarker
 
 MAX_SIDE_PX = 640  # larger pictures are reduced: the landmarker works at 256 px inside
@@ -83,11 +83,11 @@ class Webcam:
     def _run(self) -> None:
         try:
             with FaceLandmarker(find_face_model(self._face_model), MAX_FACES) as landmarker:
-                self._ready = True
                 while not self._stop.is_set():
                     frame = self.capture.frames.take(0.1)
                     if frame is not None:
                         self._measure(landmarker, frame)
+                        self._ready = True
         except UserError as error:
             self._problem = str(error)
         except Exception as error:  # the session goes on without this webcam and says why
@@ -164,9 +164,10 @@ class WebcamFaceSource:
 
     def head(self, display_time_ns: int, now_ns: int) -> HeadState:
         sample = self._webcam.present(now_ns)
-        state = None if sample is None else sample.head_state(display_time_ns, self._webcam.config)
-        channel = _NEUTRAL_CHANNEL if state is None or sample is None else sample.track
-        return _unpack(self._switch(_pack(state or HeadState()), channel, display_time_ns))
+        vector = None if sample is None else sample.head_vector(display_time_ns, self._webcam.config)
+        if sample is None or vector is None:
+            return head_from_vector(self._switch(np.zeros(62), _NEUTRAL_CHANNEL, display_time_ns))
+        return head_from_vector(self._switch(vector, sample.track, display_time_ns))
 
     def status(self, now_ns: int) -> SourceStatus:
         return self._webcam.status(now_ns)
@@ -176,15 +177,3 @@ class WebcamFaceSource:
 
     def close(self) -> None:
         self._webcam.release()
-
-
-def _pack(head: HeadState) -> Array:
-    """[62]: a head as numbers that may be blended (its turn is small, so angles blend well)."""
-    pose = head.T_world_head
-    return np.concatenate([head.expression, head.gaze, pose.position, euler_from_matrix(pose.rotation)])
-
-
-def _unpack(packed: Array) -> HeadState:
-    expression = np.clip(packed[:52], 0, 1).astype(np.float32)
-    pose = Pose(packed[56:59], quaternion_from_euler(*(float(a) for a in packed[59:62])))
-    return HeadState(expression, packed[52:56].astype(np.float32), pose)
