@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets import asset_path
-from models.camera import Crop
+from renderer.messages import RenderedFrame
 
 
 def cover_rect(width: int, height: int, viewport: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -50,7 +50,7 @@ class SceneBlit:
         # two textures in turn: the driver need not wait for the last draw before it takes the next upload
         self._crops: list[moderngl.Texture] = []
         self._turn = 0
-        self._crop: Crop | None = None
+        self._rect: tuple[float, ...] | None = None
 
     def set_background(self, plate: NDArray[np.uint8]) -> None:
         """plate: [H, W, 3] uint8 sRGB; shown so that it covers the viewport."""
@@ -60,8 +60,9 @@ class SceneBlit:
         self._plate = self._ctx.texture((w, h), 3, np.ascontiguousarray(plate), alignment=1)
         self._plate.repeat_x = self._plate.repeat_y = False
 
-    def upload(self, rgba: NDArray[np.uint8], crop: Crop) -> None:
-        """rgba: [S, S, 4] uint8 premultiplied; from now on drawn in `crop`'s square of the viewport."""
+    def upload(self, frame: RenderedFrame) -> None:
+        """From now on this frame is drawn in its crop's square of the viewport."""
+        rgba = frame.rgba
         size = (rgba.shape[1], rgba.shape[0])
         if not self._crops or self._crops[0].size != size:
             for texture in self._crops:
@@ -71,7 +72,16 @@ class SceneBlit:
                 texture.repeat_x = texture.repeat_y = False
         self._turn ^= 1
         self._crops[self._turn].write(rgba if rgba.flags.c_contiguous else np.ascontiguousarray(rgba))
-        self._crop = crop
+        crop, camera = frame.crop, frame.request.camera
+        # in parts of the viewport: a frame that was asked for before a resize still lies where it belongs
+        self._rect = tuple(
+            v / n
+            for v, n in zip(
+                (crop.left, crop.top, crop.left + crop.side, crop.top + crop.side),
+                (camera.width, camera.height) * 2,
+                strict=True,
+            )
+        )
 
     def draw(self, viewport: tuple[int, int]) -> None:
         """Into the bound framebuffer, all of it."""
@@ -86,13 +96,12 @@ class SceneBlit:
             ctx.disable(moderngl.BLEND)
             w, h = self._plate.size
             self._quad(self._plate, (0.0, 0.0, float(width), float(height)), cover_rect(w, h, viewport))
-        if self._crop is not None:
+        if self._rect is not None:
             ctx.enable(moderngl.BLEND)
             ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
-            c = self._crop
-            self._quad(
-                self._crops[self._turn], (c.left, c.top, c.left + c.side, c.top + c.side), (0.0, 0.0, 1.0, 1.0)
-            )
+            left, top, right, bottom = self._rect
+            rect = (left * width, top * height, right * width, bottom * height)
+            self._quad(self._crops[self._turn], rect, (0.0, 0.0, 1.0, 1.0))
             ctx.disable(moderngl.BLEND)
 
     def _quad(

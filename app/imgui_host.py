@@ -23,6 +23,10 @@ COLORS = {
     imgui.Col_.header: (0.20, 0.24, 0.30, 1.0),
     imgui.Col_.header_hovered: (0.28, 0.35, 0.44, 1.0),
     imgui.Col_.check_mark: ACCENT,
+    imgui.Col_.table_header_bg: (0.15, 0.17, 0.21, 1.0),
+    imgui.Col_.table_row_bg_alt: (1.0, 1.0, 1.0, 0.04),
+    imgui.Col_.title_bg: (0.12, 0.14, 0.18, 1.0),
+    imgui.Col_.title_bg_active: (0.12, 0.14, 0.18, 1.0),
     imgui.Col_.separator: (0.28, 0.31, 0.36, 1.0),
 }
 

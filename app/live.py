@@ -103,8 +103,6 @@ class LiveApp:
                 tick = self._paced_tick(tick, period)
             else:
                 self._free_tick()
-        if self.recorder is not None:
-            self.stop_recording()
 
     def _done(self) -> bool:
         return self.options.frames is not None and self.session.totals().shown >= self.options.frames
@@ -254,15 +252,17 @@ class LiveApp:
                 session.face_source.recentre()
                 self.say("recentred")
             case Do.POSE:
-                sources.use_pose(_choice(value, sources.pose.name, sources.pose_names))
+                self._switch(sources.use_pose, value, sources.pose.name, sources.pose_names)
                 session.pose_source = sources.pose
                 self.settings = replace(self.settings, pose_source=sources.pose.name)
             case Do.FACE:
-                sources.use_face(_choice(value, sources.face.name, sources.face_names))
+                self._switch(sources.use_face, value, sources.face.name, sources.face_names)
                 session.face_source = sources.face
                 self.settings = replace(self.settings, face_source=sources.face.name)
             case Do.AVATAR:
-                path = Path(_choice(value, str(self.stage.path), self.avatars())).expanduser()
+                here, known = str(self.stage.path), self.avatars()
+                chosen = value if isinstance(value, str) else known[(known.index(here) + 1) % len(known)]
+                path = Path(chosen).expanduser()
                 if path != self.stage.path and not self.loader.start(path):
                     self.say("another avatar is still being loaded", good=False)
             case Do.RESTART:
@@ -281,6 +281,19 @@ class LiveApp:
                 self.overlay.help_open = False
             case Do.QUIT:
                 self._quit = True
+
+    def _switch(self, use: Callable[[str], None], value: object, current: str, names: tuple[str, ...]) -> None:
+        """To the named source, or to the next one that can be had; what cannot is said."""
+        if isinstance(value, str):
+            use(value)
+            return
+        at = names.index(current)
+        for name in names[at + 1 :] + names[:at]:
+            try:
+                use(name)
+                return
+            except UserError as error:
+                self.say(str(error), good=False)
 
     def _new_file(self, suffix: str) -> Path:
         return unused_path(self.options.recordings, f"visavis-{datetime.now():%Y%m%d-%H%M%S}", suffix)
@@ -349,10 +362,3 @@ def window_screen(window: WindowPresenter, screen_width_m: float) -> Screen:
     metres = screen_width_m / window.monitor_width()
     width, height = (max(s, 1) for s in window.window_size)
     return Screen(width * metres, height * metres, *window.size)
-
-
-def _choice(value: object, current: str, choices: tuple[str, ...]) -> str:
-    """The chosen one, or the one after the current."""
-    if isinstance(value, str):
-        return value
-    return choices[(choices.index(current) + 1) % len(choices)] if current in choices else choices[0]

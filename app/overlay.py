@@ -214,7 +214,9 @@ class Overlay:
             implot.setup_axes("", "ms", axis.no_tick_labels.value | axis.no_label.value, axis.no_label.value)
             implot.setup_axes_limits(0, 240, 0, top, implot.Cond_.always.value)
             if len(values) > 1:
-                implot.plot_line("pose to frame (ms)", np.ascontiguousarray(values[-240:]))
+                spec = implot.Spec()
+                spec.line_color, spec.line_weight = BLUE, self._px(1.3)
+                implot.plot_line("pose to frame (ms)", np.ascontiguousarray(values[-240:]), spec=spec)
             implot.end_plot()
 
     def _table(self, model: OverlayModel) -> None:

@@ -5,7 +5,9 @@ All three do the same per frame: upload, draw, perhaps read back, present.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 import moderngl
@@ -41,28 +43,41 @@ class Presenter(Protocol):
     def close(self) -> None: ...
 
 
+@contextlib.contextmanager
+def default_environment(name: str, value: str) -> Iterator[None]:
+    """What libraries read once, set for that moment only: child processes should not inherit it."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
 class EglPresenter:
     """GL without a display. Raises an exception of moderngl's when EGL or GL 3.3 is not there."""
 
     bottom_up = True
 
     def __init__(self, size: tuple[int, int], overlay: bool = False, ui_scale: float = 1.0) -> None:
-        os.environ.setdefault("PYOPENGL_PLATFORM", "egl")  # read when PyOpenGL is imported, for the overlay
         # llvmpipe would take every core; those belong to the workers here, and 2D drawing gains nothing from them
-        os.environ.setdefault("LP_NUM_THREADS", "1")
-        self._ctx = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
+        with default_environment("LP_NUM_THREADS", "1"):
+            self._ctx = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
         self.name = f"offscreen EGL ({self._ctx.info['GL_RENDERER']})"
         self.size = size
         self._target = self._ctx.renderbuffer(size, 4)
         self._framebuffer = self._ctx.framebuffer([self._target])
         self._scene = SceneBlit(self._ctx)
-        self.ui = ImGuiHost(ui_scale) if overlay else None
+        with default_environment("PYOPENGL_PLATFORM", "egl"):  # ImGui's backend imports PyOpenGL, which reads it
+            self.ui = ImGuiHost(ui_scale) if overlay else None
 
     def set_background(self, plate: NDArray[np.uint8]) -> None:
         self._scene.set_background(plate)
 
     def upload(self, frame: RenderedFrame) -> None:
-        self._scene.upload(frame.rgba, frame.crop)
+        self._scene.upload(frame)
 
     def draw(self) -> None:
         self._framebuffer.use()

@@ -96,8 +96,10 @@ class LiveSession:
     def set_screen(self, screen: Screen) -> None:
         """After a resize."""
         self.screen = screen
+        side_m = min(screen.height_m, 2 * screen.width_m)  # the face is half as wide as its window
+        square = Screen(side_m, side_m, screen.height_px, screen.height_px)
         self.magnification = magnification_to_fit(
-            screen, self.viewing_distance_m, extent_m=CROP_EXTENT_M * OVERFILL, largest=100.0
+            square, self.viewing_distance_m, extent_m=CROP_EXTENT_M * OVERFILL, largest=100.0
         )
 
     def replace_pool(self, pool: Pool, timeout_s: float) -> None:

@@ -60,6 +60,8 @@ class WindowPresenter:
     def __init__(self, title: str, size: tuple[int, int], ui_scale: float = 0.0, vsync: bool = True) -> None:
         self._window = _open(title, size)
         self._fixed_scale = ui_scale
+        self._size = self._framebuffer = self.size = (0, 0)  # until the first pump
+        self._cursor = self._told = (0.0, 0.0)
         glfw.swap_interval(1 if vsync else 0)
         self._ctx = moderngl.create_context(require=330)
         self.name = f"window ({self._ctx.info['GL_RENDERER']})"
@@ -71,7 +73,7 @@ class WindowPresenter:
         self.on_scroll: Callable[[float], None] = lambda steps: None
         glfw.set_key_callback(self._window, self._key)
         glfw.set_char_callback(self._window, lambda _, char: self._io.add_input_character(char))
-        glfw.set_cursor_pos_callback(self._window, self._cursor)
+        glfw.set_cursor_pos_callback(self._window, self._moved)
         glfw.set_cursor_enter_callback(self._window, self._enter)
         glfw.set_mouse_button_callback(self._window, self._button)
         glfw.set_scroll_callback(self._window, self._wheel)
@@ -121,12 +123,16 @@ class WindowPresenter:
             # where window coordinates are already scaled (macOS, Wayland), letters must not be scaled twice
             ratio = 1.0 if self._fixed_scale else self._framebuffer[0] / self._size[0]
             self.ui.set_scale(float(np.clip(content / max(ratio, 1e-3), 0.5, 4.0)))
+        # not in the callback: whether the overlay wants the pointer is only known a frame after it has moved
+        if self._cursor != self._told and min(self._size) > 0 and not self._io.want_capture_mouse:
+            self._told = self._cursor
+            self.on_mouse(self._cursor[0] / self._size[0], self._cursor[1] / self._size[1])
 
     def set_background(self, plate: NDArray[np.uint8]) -> None:
         self._scene.set_background(plate)
 
     def upload(self, frame: RenderedFrame) -> None:
-        self._scene.upload(frame.rgba, frame.crop)
+        self._scene.upload(frame)
 
     def draw(self) -> None:
         self._ctx.screen.use()
@@ -164,11 +170,9 @@ class WindowPresenter:
         if name and (action == glfw.PRESS or key in _ARROWS):
             self.on_key(name)
 
-    def _cursor(self, window: Any, x: float, y: float) -> None:
+    def _moved(self, window: Any, x: float, y: float) -> None:
+        self._cursor = (x, y)
         self._io.add_mouse_pos_event(x, y)
-        width, height = self._size
-        if not self._io.want_capture_mouse and width and height:
-            self.on_mouse(x / width, y / height)
 
     def _enter(self, window: Any, entered: int) -> None:
         if not entered:

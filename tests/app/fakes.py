@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.camera import head_crop
+from models.performance import Performance
+from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
 from renderer.stats import PoolStats, WorkerStatus
 
@@ -88,3 +91,42 @@ class FakePool:
 
     def close(self, timeout_s: float) -> None:
         self.closed = True
+
+
+class DiscEngine:
+    """Draws `disc` in a real pool. Indices in `fail` raise."""
+
+    fail: set[int] = set()
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.device = f"cpu (disc {index})"
+
+    def build_cache(self, request: ViewRequest) -> CacheEntry:
+        time.sleep(0.004)
+        return CacheEntry(request, None)
+
+    def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
+        if self.index in self.fail:
+            raise RuntimeError("out of memory")
+        time.sleep(0.002)
+        frame = rendered(request, 128)
+        return WarpOutput(frame.rgba, frame.crop, 0.5, True, {"raster": 500_000, "warp": 1_500_000})
+
+    def close(self) -> None:
+        pass
+
+
+class FakeAvatar:
+    """What the app needs of models.avatar_file.Avatar, without networks."""
+
+    name = "disc"
+
+    def __init__(self) -> None:
+        y, x = np.mgrid[:90, :160]
+        self.plate = np.stack([60 + y, 90 + x // 2, np.full_like(x, 110)], -1).astype(np.uint8)
+        n = 60
+        self.performance = Performance(
+            np.arange(n, dtype=np.int64) * 33_333_333, np.zeros((n, 52), np.float32), np.zeros((n, 4), np.float32),
+            np.zeros((n, 3)), np.tile([0.0, 0.0, 0.0, 1.0], (n, 1)),
+        )  # fmt: skip
