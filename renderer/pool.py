@@ -24,6 +24,7 @@ from renderer.worker import CacheDone, CacheJob, WarpDone, WarpJob, Worker
 POOL_FULL = "pool full"
 INVALID = "invalid request"
 CLOSED = "pool closed"
+MIN_HEAD_DEPTH_M = 1e-3  # as models.camera.head_crop has it
 _CACHE_HISTORY = 256
 _MAX_EVENTS = 64  # failures kept for a main thread that does not poll
 
@@ -44,8 +45,9 @@ class RendererPool:
     ) -> None:
         """A factory is called in its worker's thread. A job hangs when it takes longer than `hang_timeout_s` and than
         `hang_factor` times the median of its kind; a worker's first job of each kind (warm-up) and the making of its
-        engine may take `warmup_timeout_s`. `torch_threads`: intra-op threads of each worker. `clock`: monotonic ns.
-        Raises ValueError without a factory or for numbers below 1."""
+        engine may take `warmup_timeout_s`. A hanging worker is out of the pool until its job does return.
+        `torch_threads`: intra-op threads of each worker. `clock`: monotonic ns. Raises ValueError without a factory or
+        for numbers below 1."""
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight must be at least 1, not {max_in_flight}")
         self.lock = threading.Lock()
@@ -94,7 +96,8 @@ class RendererPool:
             raise UserError(f"no rendering worker came up ({'; '.join(reasons)})")
 
     def submit(self, request: ViewRequest) -> bool:
-        """Ask for a frame. False: not taken (pool full, no worker alive, request not finite), and counted as dropped.
+        """Ask for a frame. False: not taken, and counted as dropped (pool full, no worker alive, a request that is not
+        finite or has its head behind the eye).
 
         Raises ValueError when frame ids do not increase.
         """
@@ -104,7 +107,7 @@ class RendererPool:
                 raise ValueError(f"frame {request.frame_id} after {self._latest.frame_id}: frame ids must increase")
             self._submitted += 1
             reason = CLOSED if self._closed else None
-            if reason is None and not _is_finite(request):
+            if reason is None and not _is_drawable(request):
                 reason = INVALID
             if reason is None and self._in_flight() >= self._max_in_flight:
                 reason = POOL_FULL
@@ -167,14 +170,15 @@ class RendererPool:
             )
 
     def restart_worker(self, index: int) -> bool:
-        """Put a new worker, with a new engine, in the place of a failed one. False: that one has not failed.
+        """Put a new worker, with a new engine, in the place of a failed or hanging one. False: it is neither.
 
         Returns at once: the new worker joins in when its engine is ready.
         """
         with self.lock:
             old = self._workers[index]
-            if self._closed or not old.stopped:
+            if self._closed or not (old.stopped or old.hung):
                 return False
+            old.stop()
             self._abandoned = [w for w in [*self._abandoned, old] if not w.join(0.0)]
             self._restarts[index] += 1
             self._workers[index] = self._new_worker(index)
@@ -250,7 +254,7 @@ class RendererPool:
 
     def _deadline(self, worker: Worker) -> int:
         """When (ns) what `worker` does counts as hanging."""
-        if worker.stopped or not worker.started_ns or (worker.ready and worker.job is None):
+        if worker.stopped or worker.hung or not worker.started_ns or (worker.ready and worker.job is None):
             return 1 << 62
         if not worker.ready:
             return worker.started_ns + self._warmup_ns
@@ -262,12 +266,12 @@ class RendererPool:
     def _check_hangs(self, now: int) -> None:
         for worker in self._workers:
             if now > self._deadline(worker):
-                worker.stop()
+                worker.hung = True
                 self.worker_failed(worker, f"hung for {round((now - worker.started_ns) / 1e6)} ms")
 
     def _status(self, worker: Worker) -> WorkerStatus:
         role = self._schedule.role(worker.index)
-        if worker.stopped:
+        if worker.stopped or worker.hung:
             role = "failed" if worker.error else "closed"
         elif not worker.ready:
             role = "starting"
@@ -275,7 +279,7 @@ class RendererPool:
         return WorkerStatus(
             index=worker.index,
             device=worker.device,
-            alive=worker.ready and not worker.stopped,
+            alive=worker.usable,
             role=role,
             last_error=worker.error,
             cache_ms=None if cache_ns is None else cache_ns / 1e6,
@@ -312,12 +316,14 @@ def _frame(done: WarpDone, device: str) -> RenderedFrame:
     )
 
 
-def _is_finite(request: ViewRequest) -> bool:
-    """One request with NaN in it could break every worker in turn."""
+def _is_drawable(request: ViewRequest) -> bool:
+    """Finite, and the head before the camera: a request without these could break every worker in turn."""
     head, camera = request.head, request.camera
-    return (
+    finite = (
         request.T_world_eye.is_finite()
         and head.T_world_head.is_finite()
         and bool(np.isfinite(head.expression).all() and np.isfinite(head.gaze).all())
         and bool(np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all())
     )
+    eye = request.T_world_eye
+    return finite and float(eye.rotation[:, 2] @ (eye.position - head.T_world_head.position)) > MIN_HEAD_DEPTH_M

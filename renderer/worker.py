@@ -76,9 +76,11 @@ class Times:
 
 
 class Worker:
-    """Its thread starts with `start` and ends after `stop`, after a failure, or when an abandoned job returns.
+    """Its thread starts with `start` and ends after `stop` or when its engine fails.
 
-    A worker is not restarted: a new one takes its place. All attributes are guarded by the owner's lock.
+    A worker that has failed is not restarted: a new one takes its place. One that was given up as hanging reports
+    ready again if its job does return, without that job's result: it was slow, not dead. All attributes are guarded by
+    the owner's lock.
     """
 
     def __init__(
@@ -87,7 +89,8 @@ class Worker:
         self.index = index
         self.device = ""
         self.ready = False
-        self.stopped = False  # asked to end, or given up: whatever it still returns is ignored
+        self.stopped = False  # asked to end, or failed: whatever it still returns is ignored
+        self.hung = False  # given up until its job returns
         self.error: str | None = None
         self.job: CacheJob | WarpJob | None = None  # the one-slot mailbox, and the job in hand
         self.started_ns = 0  # when the job in hand was given; for a worker that is not ready, when it was started
@@ -101,6 +104,10 @@ class Worker:
         self._cache: CacheEntry | None = None  # this and the engine belong to the thread
         self._cache_ns = 0
         self._thread = threading.Thread(target=self._run, name=f"visavis-worker-{index}", daemon=True)
+
+    @property
+    def usable(self) -> bool:
+        return self.ready and not (self.stopped or self.hung)
 
     def start(self) -> None:
         self.started_ns = self._clock()
@@ -146,7 +153,7 @@ class Worker:
         with lock:
             if self.stopped:
                 return
-            self.device, self.ready = engine.device, True
+            self.device, self.ready, self.hung = engine.device, True, False
             self._owner.worker_ready(self)
         while True:
             with lock:
@@ -162,6 +169,10 @@ class Worker:
             with lock:
                 if self.stopped:
                     return
+                if self.hung:
+                    self.hung, self._cache = False, None
+                    self._owner.worker_ready(self)
+                    continue
                 self.job = None
                 if isinstance(result, CacheDone):
                     self.cache_times.add(result.duration_ns)

@@ -60,7 +60,7 @@ class RasterEngine:
 
 def measure(frames: int) -> dict[str, float | int]:
     """Milliseconds a frame, medians over `frames` each way."""
-    camera, head, eye = Camera(300, 300, 128, 128, SIZE, SIZE), HeadState(), Pose()
+    camera, head, eye = Camera(300, 300, 128, 128, SIZE, SIZE), HeadState(), Pose(np.array([0.0, 0.0, 1.0]))
     requests = (ViewRequest(i, i, i, eye, camera, head) for i in range(1 << 30))
     engine = RasterEngine()
     direct: list[float] = []

@@ -141,7 +141,6 @@ def test_a_worker_fails_and_the_others_go_on(
     assert failure.reason.startswith(reason)
     status = s.pool.stats().workers[victim]
     assert not status.alive and status.role == "failed" and status.last_error == failure.reason
-    s.engine(victim).release.set()
     if workers == 1:
         assert not s.submit()
         s.check_books()
@@ -178,6 +177,30 @@ def test_a_failed_worker_is_restarted_while_the_old_one_may_still_hang(
     assert len(old.jobs) == count and s.engine(0) is not old
     assert s.pool.stats().workers[0].restarts == 1
     assert not s.pool.restart_worker(0), "a healthy worker is left alone"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_was_only_slow_comes_back_without_its_late_result(
+    session: Callable[..., Session], workers: int
+) -> None:
+    s = session(workers, hang_timeout_s=0.4)
+    s.run(10)
+    slow = s.engine(0)
+    slow.fault = "hang"
+    assert s.run_until_failure().worker == 0
+    slow.fault = None
+    slow.release.set()
+    for _ in range(500):
+        if s.pool.stats().workers[0].alive:
+            break
+        threading.Event().wait(0.01)
+    count = len(slow.jobs)
+    s.run(40)
+    s.check_books()
+    assert len(slow.jobs) > count and s.engine(0) is slow
+    status = s.pool.stats().workers[0]
+    assert status.alive and status.restarts == 0
+    assert status.last_error is not None and status.last_error.startswith("hung")
 
 
 def test_a_hang_is_noticed_by_a_clock_alone() -> None:
@@ -251,11 +274,12 @@ def test_a_pool_without_any_engine_says_why() -> None:
     "changes",
     [
         {"T_world_eye": Pose(np.array([0.0, np.nan, 0.0]))},
+        {"T_world_eye": Pose(np.array([0.0, 0.0, -0.6]))},  # the head lies behind
         {"head": HeadState(expression=np.full(52, np.inf, np.float32))},
         {"head": HeadState(gaze=np.full(4, np.nan, np.float32))},
     ],
 )
-def test_a_request_with_nan_is_refused_before_it_breaks_a_worker(
+def test_a_request_that_cannot_be_drawn_is_refused_before_it_breaks_a_worker(
     session: Callable[..., Session], changes: dict[str, object]
 ) -> None:
     s = session(1)
