@@ -26,7 +26,7 @@ LANDMARKER_FOV_DEG = 63.0  # vertical field of view that MediaPipe assumes for e
 EYES_IN_HEAD_M = np.array([0.0, 0.03, 0.085])  # midpoint of the eyes from the midpoint of the ears, head frame
 GAZE_YAW_RAD, GAZE_PITCH_RAD = 0.52, 0.40  # eye rotation at a look score of 1
 MIRROR_HEAD = np.array([-1.0, 1.0, 1.0, -1.0, 1.0, -1.0])  # shift x, y, z, yaw, pitch, roll
-GRACE_NS = 300_000_000  # a face missed for less than this is still the same face
+GRACE_NS = 400_000_000  # a face missed for less than this is still the same face
 REST_GAP_NS = 5_000_000_000  # who comes back after longer sits differently, or is somebody else
 REST_FACES = 10  # the performer's rest pose is averaged over so many pictures
 
