@@ -128,14 +128,14 @@ def plate_frames(count: int, width: int, height: int) -> NDArray[np.int64]:
 def clean_plate(images: list[Image], mattes: list[Image]) -> tuple[Image, NDArray[np.bool_]]:
     """(plate uint8 [H, W, 3], where it was seen bool [H, W]) from frames [H, W, 3] and their mattes of any size."""
     height, width = images[0].shape[:2]
-    grow = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(2, width // 80) + 1,) * 2)
+    grow = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(2, width // 60) + 1,) * 2)
     free = np.stack(
         [
             cv2.dilate(cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR), grow) < BACKGROUND_ALPHA
             for m in mattes
         ]
     )
-    often = (free.sum(axis=0) >= max(2, len(images) // 12)).astype(np.uint8)
+    often = (free.sum(axis=0) >= max(2, len(images) // 4)).astype(np.uint8)
     # the rim is where strands of hair slip through the mattes
     seen = cv2.erode(often, grow, borderType=cv2.BORDER_REPLICATE) > 0
     plate = np.zeros((height, width, 3), np.float32)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.camera import Camera
 from models.errors import UserError
 from models.files import file_sha256
+from models.geometry import Pose, quaternion_to_matrix
 from models.head.visavis_head import VisavisHead
 from models.track_file import Mattes, Track, VideoSource
 from models.video_frames import probe_video, read_frames
@@ -21,9 +22,11 @@ from tracking.video.fit import Fit, fit_clip, outliers
 from tracking.video.landmarks import FaceLandmarker
 from tracking.video.mattes import Matter, clean_plate, matte_size, plate_frames
 from tracking.video.observe import MIN_FRAMES, Observations, Progress, observe_video
+from tracking.video.silhouette import fit_silhouette
 from tracking.video.stabilise import stabilised_crops
 
 FIT_FAILED = "the fit does not explain it"
+SILHOUETTE_FRAMES = 30
 
 
 def track_video(
@@ -44,22 +47,29 @@ def track_video(
         raise UserError(f"{path}: the head could be fitted in only {kept.sum()} frames; give a clip of one clear face")
     seen = dataclasses.replace(seen, lost=seen.lost | {int(i): FIT_FAILED for i in seen.frame_index[bad]})
     seen = _subset(seen, kept)
-    position, expression = fit.position[kept], fit.expression[kept]
+    position, orientation = fit.position[kept], fit.orientation[kept]
+    expression, gaze = fit.expression[kept], fit.gaze[kept]
     segment = seen.segments()
     mattes, plate = _mattes_and_plate(path, seen, fit.camera, progress)
+    some = np.unique(np.linspace(0, len(position) - 1, SILHOUETTE_FRAMES).round().astype(int))
+    meshes = [
+        fit.rig.vertices(expression[i], gaze[i], Pose(position[i], orientation[i])).astype(np.float64) for i in some
+    ]
+    rotation = quaternion_to_matrix(orientation[some])
+    rig = fit_silhouette(fit.rig, fit.camera, meshes, rotation, position[some], [mattes[i] for i in some])
     return Track(
         video=VideoSource(
             name=path.name, path=str(path.resolve()), byte_size=path.stat().st_size, sha256=file_sha256(path),
             fps=info.fps, width=info.width, height=info.height, frames_total=seen.frames_total,
         ),
         camera=fit.camera,
-        rig=fit.rig,
+        rig=rig,
         frame_index=seen.frame_index,
         time_ns=seen.time_ns,
         expression=expression,
-        gaze=fit.gaze[kept],
+        gaze=gaze,
         position=position,
-        orientation=fit.orientation[kept],
+        orientation=orientation,
         crop=stabilised_crops(fit.camera, position, segment),
         landmarks=np.ascontiguousarray(seen.landmarks[..., :2]),
         error_percent=fit.error_percent[kept],
