@@ -28,12 +28,11 @@ from assets.ict_landmarks import (
 )
 from assets.unwrap import annulus_uv, disc_uv, place
 from models.arkit import ARKIT_INDEX
+from models.head.ict import EAR_CENTER, NECK_PIVOT, PARTS
 from models.head.rig import HeadRig
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-ORIGIN = np.array([0.0, 1.8, -0.2])  # midway between the ears, ICT cm
-PIVOT = np.array([0.0, -8.0, -3.0])
 HAIR_CM = 1.5
 RINGS = 12  # from the face oval to the top of the neck
 BUST = (  # height, half width, front, back (cm) of the shoulder rings below the ICT bust
@@ -48,6 +47,7 @@ IRIS_ANGLE = 0.43
 # MediaPipe's iris points after the centre, angles from +x on either eye
 IRIS_ORDER = (0.0, np.pi / 2, np.pi, 3 * np.pi / 2)
 CAP_ANGLES = (0.2, IRIS_ANGLE, 0.7, 1.0, 1.4)  # rings around the pole, radians; the iris landmarks lie on the second
+CAP_SHRINK = (1.0, 1.0, 0.985, 0.92, 0.8)  # of the radius: the outer rings stay behind the corners of closed lids
 # MediaPipe's contours, all counter-clockwise seen from the front, from the corner at +x
 EYE_LOOPS = (
     (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
@@ -237,14 +237,14 @@ class Eye:
     def __init__(self, mesh: Mesh, side: int, ict: IctHead) -> None:
         self.mesh, self.side, self.name = mesh, side, ("eye_left", "eye_right")[side]
         self.center = EYE_CENTER * (MIRROR if side else 1)
-        ball = slice(*ict.parts["eyeball_R" if side else "eyeball_L"][:2])
+        ball = slice(*PARTS["eyeball_R" if side else "eyeball_L"][:2])
         self.drift = ict.identities[:, ball].mean(1)  # [20, 3]
 
     def put(self, angles: Array, polar: float) -> Index:
         n, eyes = len(angles), np.zeros((2, len(angles)))
         eyes[self.side] = 1
         x, y, z = np.sin(polar) * np.cos(angles), np.sin(polar) * np.sin(angles), np.full(n, np.cos(polar))
-        ring = np.stack([x, y, z], 1)
+        ring = np.stack([x, y, z], 1) * np.interp(polar, CAP_ANGLES, CAP_SHRINK)
         uv = ring_uv(0.8 * polar / CAP_ANGLES[-1], angles, self.name)
         return self.mesh.add(self.name, self.center + EYE_RADIUS * ring, np.zeros((52, n, 3)),
                              np.repeat(self.drift[:, None], n, 1), uv, 1.0, eyes)  # fmt: skip
@@ -282,7 +282,7 @@ def add_mouth(mesh: Mesh, ict: IctHead) -> None:
     the lower half follows ICT's lower teeth with the jaw."""
     face, loop = mesh.parts[0], np.array(LIP_LOOP)
     lips = face["x"][loop]
-    part = slice(*ict.parts["teeth"][:2])
+    part = slice(*PARTS["teeth"][:2])
     teeth, motion = ict.vertices[part], ict.expressions[:, part]
     lower = np.abs(motion[ARKIT_INDEX["jawOpen"]]).max(1) > 0.05
     angle = 2 * np.pi * np.arange(20) / 20
@@ -345,12 +345,12 @@ def assemble(
         name="visavis",
         triangles=all_triangles.astype(np.int32),
         uv=all_uv.astype(np.float32),
-        neutral=((mesh.field("x") - ORIGIN) / 100).astype(np.float32),
+        neutral=((mesh.field("x") - EAR_CENTER) / 100).astype(np.float32),
         expression_deltas=(mesh.field("e", 1) / 100).astype(np.float32),
-        eye_centers=((np.stack([left.center, right.center]) - ORIGIN) / 100).astype(np.float32),
+        eye_centers=((np.stack([left.center, right.center]) - EAR_CENTER) / 100).astype(np.float32),
         eye_weight=mesh.field("eyes", 1).astype(np.float32),
         head_weight=mesh.field("head").astype(np.float32),
-        neck_pivot=((PIVOT - ORIGIN) / 100).astype(np.float32),
+        neck_pivot=((NECK_PIVOT - EAR_CENTER) / 100).astype(np.float32),
         regions={k: v.astype(np.int32) for k, v in mesh.regions.items()},
         landmark_vertices=np.arange(478, dtype=np.int32),
     )

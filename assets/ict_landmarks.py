@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import linear_sum_assignment
 
-from models.arkit import ARKIT_INDEX, ARKIT_MIRROR, ARKIT_NAMES
+from models.arkit import ARKIT_INDEX, ARKIT_MIRROR, ARKIT_NAMES, mirrored_name
 from models.geometry import quaternion_from_euler, quaternion_to_matrix
+from models.head.ict import EAR_CENTER, PARTS, part_triangles, read_facekit
 
 Array = NDArray[np.float64]
 SIZE, FOCAL, DISTANCE = 512, 950.0, 62.0  # px, px, cm
@@ -32,40 +33,26 @@ OPEN = ("jawOpen", 0.45), ("eyeWideLeft", 0.6), ("eyeWideRight", 0.6)  # lips an
 
 
 class IctHead:
-    """The ICT arrays: vertices [N, 3] cm, ARKit expression deltas [52, N, 3] (left and right of browInnerUp and
-    cheekPuff merged, tongueOut zero), identity deltas [20, N, 3], triangles per part."""
+    """ICT-FaceKit as the builder needs it: vertices [N, 3] cm, ARKit expression deltas [52, N, 3], identity deltas
+    [20, N, 3], the 68 landmark vertices of the npz."""
 
     def __init__(self, path: Path) -> None:
+        kit = read_facekit(path)
+        self.vertices, self.expressions, self.identities = kit.vertices, kit.expressions, kit.identities
+        self.faces = kit.faces
         with np.load(path, allow_pickle=False) as data:
-            self.vertices = data["vertices"].astype(np.float64)
-            self.identities = data["id_delta"].astype(np.float64)
-            names = [str(n) for n in data["expr_names"]]
-            deltas = data["expr_delta"].astype(np.float64)
             self.landmarks68 = data["landmarks68"]
-            faces = data["faces"]
-            self.parts = {str(n): tuple(map(int, r)) for n, r in zip(data["part_names"], data["part_ranges"],
-                                                                     strict=True)}  # fmt: skip
-        self.expressions = np.zeros((52, *self.vertices.shape))
-        for i, name in enumerate(ARKIT_NAMES):
-            stem = name.removesuffix("Left").removesuffix("Right")
-            sided = stem + ("_L" if name.endswith("Left") else "_R")
-            for candidate in (name, sided) if name != stem else (name, name + "_L", name + "_R"):
-                if candidate in names:
-                    self.expressions[i] += deltas[names.index(candidate)]
-        self._faces = faces
 
     def triangles(self, *parts: str) -> NDArray[np.int64]:
         """[T, 3] of these parts, quads split."""
-        faces = np.vstack([self._faces[self.parts[p][2] : self.parts[p][3]] for p in parts]).astype(np.int64)
-        quads = faces[faces[:, 3] >= 0]
-        return np.vstack([faces[:, :3], quads[:, [0, 2, 3]]])
+        return part_triangles(self.faces, *parts)
 
     def colors(self) -> Array:
         """[N, 3] linear-ish RGB that make the landmarker lock on: skin, lips, brows, hair, eyes, teeth."""
         v, lm = self.vertices, self.vertices[self.landmarks68]
         x, y, z = np.abs(v[:, 0]), v[:, 1], v[:, 2]
         color = np.tile([0.80, 0.58, 0.48], (len(v), 1))
-        skin = slice(0, self.parts["head_neck"][1])
+        skin = slice(0, PARTS["head_neck"][1])
 
         def paint(mask: NDArray, rgb: tuple[float, float, float]) -> None:
             color[mask] = rgb
@@ -79,9 +66,9 @@ class IctHead:
         paint(front & ((y > 9.5) | ((z < 2.0) & (y > 1.0) & (x < 8.0))), (0.15, 0.10, 0.08))
         for part, rgb in (("teeth", (0.9, 0.88, 0.82)), ("gums_tongue", (0.6, 0.3, 0.3)),
                           ("mouth_socket", (0.25, 0.08, 0.08))):  # fmt: skip
-            color[slice(*self.parts[part][:2])] = rgb
+            color[slice(*PARTS[part][:2])] = rgb
         for part in ("eyeball_L", "eyeball_R"):
-            ball = slice(*self.parts[part][:2])
+            ball = slice(*PARTS[part][:2])
             radius = np.hypot(x[ball] - EYE_AXIS[0], y[ball] - EYE_AXIS[1])
             color[ball] = np.where((radius < 0.28)[:, None], 0.03,
                                    np.where((radius < 0.64)[:, None], [0.25, 0.35, 0.42], 0.92))  # fmt: skip
@@ -220,7 +207,13 @@ def attach(studio: Studio) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]
     a, b, c = np.moveaxis(open_shape[studio.triangles], 1, 0)
     normal = np.cross(b - a, c - a)
     outside[:-1] &= normal[:, 2] > -0.2 * np.linalg.norm(normal, axis=1)
-    hits, weights = [], []
+    x, y, z = np.moveaxis((a + b + c) / 3 - EAR_CENTER, -1, 0)
+    outside[:-1] &= ((y / 4.3) ** 2 + (z / 3.4) ** 2 > 1) | (np.abs(x) < 6.5)  # the oval ends before the ears
+    lips = studio.ict.vertices[studio.ict.landmarks68[60:65]]  # the upper lip's inner contour, right to left
+    x, y, z = np.moveaxis(studio.ict.vertices[studio.triangles].mean(1), -1, 0)
+    inner_side = z < np.interp(x, lips[:, 0], lips[:, 2]) - 0.25
+    outside[:-1] &= ~(inner_side & (np.abs(x) < 2.6) & (y > -5) & (y < -2))
+    hits, weights, turn = [], [], []
     for person in range(7):
         identity = rng.normal(0, 0.6, 20) * (person > 0)
         for yaw, pitch in angles:
@@ -239,12 +232,19 @@ def attach(studio: Studio) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]
             normal = np.cross(shape[:, 1] - shape[:, 0], shape[:, 2] - shape[:, 0]) @ view.rotation.T
             facing = np.clip(normal[:, 2] / (np.linalg.norm(normal, axis=1) + 1e-12), 0.02, 1)[:, None] ** 2
             hits.append(np.einsum("nk,nkc->nc", bary, open_shape[corners]))
+            turn.append(view.rotation[2])  # the camera's direction, seen from the head
             weights.append(facing)
     found, weight = np.array(hits), np.array(weights)
+    outward = found[0] - CENTER  # the first view is frontal
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    weight *= np.clip(np.einsum("vc,nc->vn", turn, outward), 0.02, 1)[..., None] ** 4  # far cheeks are guesses
     target = (weight * found).sum(0) / weight.sum(0)
     for _ in range(10):  # the geometric median: a view in which a landmark fell behind an edge has little say
         closeness = weight / np.maximum(0.05, np.linalg.norm(found - target, axis=2, keepdims=True))
         target = (closeness * found).sum(0) / closeness.sum(0)
+    oval = np.array([c.start for c in vision.FaceLandmarksConnections.FACE_LANDMARKS_FACE_OVAL])
+    for _ in range(2):  # the silhouette slides along the skin from view to view
+        target[oval] = (np.roll(target[oval], 1, 0) + 2 * target[oval] + np.roll(target[oval], -1, 0)) / 4
     mirror = mirror_permutation(target)
     target = (target + target[mirror] * MIRROR) / 2
     faces = studio.triangles[outside[:-1]]
@@ -259,15 +259,22 @@ def attach(studio: Studio) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]
 
 
 def training_views(studio: Studio, n_random: int) -> list[View]:
-    """Each weight alone at 0.5 and 1, and random sparse faces of a few people with small rotations."""
+    """Each weight with its mirror image and without, and random sparse faces of a few people with small rotations."""
     rng = np.random.default_rng(2)
     none = np.zeros(20)
-    views = [studio.shoot(arkit((n, a)), none) for n in ARKIT_NAMES if n != "tongueOut" for a in (0.5, 1.0)]
+    pairs = [{n, mirrored_name(n)} - {"jawRight", "mouthRight"} for n in ARKIT_NAMES if not n.endswith("Right")]
+    alone = [arkit(*((n, a) for n in pair)) for pair in pairs if "tongueOut" not in pair for a in (0.5, 1.0)]
+    alone += [arkit((n, 1.0)) for n in ARKIT_NAMES if n != mirrored_name(n)]
+    views = [studio.shoot(weights, none) for weights in alone]
     people = [none, *(rng.normal(0, 0.6, (4, 20)))]
     for i in range(n_random):
         weights = np.zeros(52)
         chosen = rng.choice(51, rng.integers(0, 9), replace=False)
         weights[chosen] = rng.uniform(0.1, 1, len(chosen))
+        if i % 3:  # most faces are symmetric, and the landmarker expects it: it follows a wink by half
+            weights = np.maximum(weights, weights[ARKIT_MIRROR])
+            for a, b in (("jawLeft", "jawRight"), ("mouthLeft", "mouthRight")):
+                weights[ARKIT_INDEX[a if rng.random() < 0.5 else b]] = 0
         close, jaw = ARKIT_INDEX["mouthClose"], ARKIT_INDEX["jawOpen"]
         weights[close] = min(weights[close], weights[jaw])  # means something only with an open jaw
         for side in ("Left", "Right"):  # a lid that is shut can't shut further
