@@ -18,7 +18,7 @@ from app.overlay_model import ModelKeeper
 from app.presenter import Presenter
 from app.recorder import Recorder
 from app.session import LiveSession
-from app.settings import MAX_RECENT, Settings
+from app.settings import Settings, remembered
 from app.sources import Sources
 from app.stage import CLOSE_TIMEOUT_S, Stage, StageLoader, bundled_avatar
 from app.window import WindowPresenter
@@ -32,11 +32,15 @@ MARGIN_NS = 1_500_000  # before the swap
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """frames: end after so many shown ones. fps: pace; None = vsync in a window, as fast as it goes offscreen."""
+    """frames: end after so many shown ones. fps: pace; None = vsync in a window, as fast as it goes offscreen.
+
+    in_flight: requests on their way at once. Every one beyond the first waits behind the others: on two workers the
+    second gained 2 % in frames and cost 65 % in latency.
+    """
 
     frames: int | None = None
     fps: float | None = None
-    in_flight: int = 2
+    in_flight: int = 1
     recordings: Path = Path(".")
 
 
@@ -112,6 +116,8 @@ class LiveApp:
         session = self.session
         asked = session.can_request(self.options.in_flight) and session.request(tick + period)
         frame = self._await_frame(tick + period - self._draw_ns - MARGIN_NS, session.last_submitted_id if asked else 0)
+        if frame is not None and not asked and session.can_request(self.options.in_flight):
+            session.request(tick + 2 * period)  # slower than the display: the workers need not wait for its beat
         self._show(frame)
         target, now = tick + period, session.clock_ns()
         if now > target - MARGIN_NS:  # the swap waited for the display, or we are late: the display's beat leads
@@ -315,8 +321,8 @@ class LiveApp:
             self.sources.set_performance(loaded.avatar.performance)
             self.session.face_source = self.sources.face
             self.presenter.set_background(loaded.avatar.plate)
-            recent = tuple(dict.fromkeys([str(loaded.path), *self.settings.recent_avatars]))[:MAX_RECENT]
-            self.settings = replace(self.settings, last_avatar=str(loaded.path), recent_avatars=recent)
+            path = str(loaded.path.absolute())
+            self.settings = replace(self.settings, last_avatar=path, recent_avatars=remembered(path, self.settings))
             self._save(self.settings)
             self._keeper.touch()
 

@@ -72,6 +72,11 @@ _VALID: dict[str, Callable[[Any], bool]] = {
 }
 
 
+def remembered(avatar: str, settings: Settings) -> tuple[str, ...]:
+    """Recent avatars with this one in front."""
+    return tuple(dict.fromkeys([avatar, *settings.recent_avatars]))[:MAX_RECENT]
+
+
 def config_folder() -> Path:
     """VISAVIS_CONFIG_DIR, else the system's place for a user's configuration."""
     override = os.environ.get("VISAVIS_CONFIG_DIR")

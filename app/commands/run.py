@@ -106,6 +106,7 @@ def _session(
     from app.report import session_report, write_report
     from app.session import LiveSession
     from app.sources import Sources
+    from app.settings import remembered
     from app.stage import StageLoader, default_devices, open_stage
     from app.window import WindowPresenter
     from tracking.viewer import Screen
@@ -149,7 +150,8 @@ def _session(
         if config.report is not None:
             extra = {"presenter": presenter.name, "viewport": list(presenter.size), "avatar": str(app.stage.path)}
             write_report(config.report, session_report(session, extra))
-        save(app.settings)
+        shown = str(app.stage.path.absolute())
+        save(replace(app.settings, last_avatar=shown, recent_avatars=remembered(shown, app.settings)))
         if app.recording_error:
             print(f"visavis: {app.recording_error}", file=sys.stderr)
             return 2
@@ -163,7 +165,7 @@ def _check(config: RunConfig) -> None:
         ("viewing_distance_m", 0.2, 10),
     ):  # fmt: skip
         value = getattr(config, name)
-        if value is not None and not low <= value <= high:
+        if value is not None and not low <= value <= high:  # also false for NaN
             raise UserError(f"--{name.replace('_', '-')} must lie between {low} and {high}, not {value}")
     if config.ui_scale is not None and not (config.ui_scale == 0 or 0.5 <= config.ui_scale <= 4):
         raise UserError(f"--ui-scale must be 0 or lie between 0.5 and 4, not {config.ui_scale}")

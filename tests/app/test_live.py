@@ -1,0 +1,266 @@
+"""The loop and what people can ask of it, without display, devices or networks."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from app.actions import KEYS, Action, Do, help_lines
+from app.live import LiveApp, LiveOptions
+from app.presenter import CpuPresenter, open_offscreen
+from app.report import session_report, write_report
+from app.session import LiveSession
+from app.settings import Settings
+from app.sources import Sources
+from app.stage import Stage, StageLoader
+from models.errors import UserError
+from renderer.messages import RenderedFrame
+from renderer.pool import RendererPool
+from tests.app.fakes import DiscEngine, FakeAvatar, FakePool
+from tracking.viewer import Screen
+
+SIZE = (160, 120)
+
+
+def never() -> bool:
+    return False
+
+
+def make(folder: Path, pool: FakePool | RendererPool | None = None, frames: int = 20, fps: float | None = None) -> LiveApp:
+    pool = pool or FakePool()
+    avatar = FakeAvatar()
+    sources = Sources(avatar.performance, camera=str(folder / "no-such-camera.mp4"))
+    session = LiveSession(pool, sources.pose, sources.face, Screen(0.3, 0.225, *SIZE))
+    stage = Stage(folder / "disc.avatar", avatar, pool)  # type: ignore[arg-type]
+    options = LiveOptions(frames=frames, fps=fps, recordings=folder)
+    return LiveApp(stage, session, sources, CpuPresenter(SIZE), StageLoader(loaded(folder)), Settings(), options)
+
+
+def loaded(folder: Path):
+    def open_(path: Path) -> Stage:
+        if "missing" in path.name:
+            raise UserError(f"{path} is not there")
+        if "broken" in path.name:
+            raise RuntimeError("surprise")
+        return Stage(path, FakeAvatar(), FakePool())  # type: ignore[arg-type]
+
+    return open_
+
+
+def message(app: LiveApp) -> tuple[bool, str]:
+    said = app._keeper._model.message
+    assert said is not None
+    return said
+
+
+@pytest.fixture
+def real_pool() -> Iterator[RendererPool]:
+    DiscEngine.fail = set()
+    pool = RendererPool([lambda i=i: DiscEngine(i) for i in range(2)])
+    pool.start(10)
+    yield pool
+    DiscEngine.fail = set()
+    pool.close(2)
+
+
+def test_ends_after_the_wanted_number_of_shown_frames(tmp_path: Path) -> None:
+    app = make(tmp_path, frames=37)
+    app.run(never)
+    assert app.session.totals().shown == 37
+    picture = app.picture()
+    assert picture.shape == (120, 160, 3) and picture[60, 80].tolist() == [220, 120, 40], "the disc in the middle"
+    assert picture[2, 2].tolist() != [220, 120, 40], "the plate in the corner"
+
+
+def test_a_real_pool_under_a_hundred_switches_loses_and_reorders_nothing(
+    tmp_path: Path, real_pool: RendererPool
+) -> None:
+    app = make(tmp_path, real_pool, frames=250)
+    ids: list[int] = []
+    app.presenter.upload = lambda frame: ids.append(frame.frame_id)  # type: ignore[method-assign]
+    turns = itertools.cycle((1, 2))
+
+    def switching() -> bool:
+        if len(ids) > 2 * sum(switched) and sum(switched) < 100:
+            app.do(Action(Do.WARP, next(turns)))
+            switched.append(1)
+        return False
+
+    switched: list[int] = []
+    app.run(switching)
+    assert sum(switched) == 100
+    assert ids == list(range(1, 251)), "strictly increasing, none lost"
+    assert not app.session.totals().dropped
+
+
+def test_a_failing_worker_is_told_and_the_display_goes_on(tmp_path: Path, real_pool: RendererPool) -> None:
+    app = make(tmp_path, real_pool, frames=60)
+
+    def failing() -> bool:
+        if app.session.totals().shown == 20:
+            DiscEngine.fail = {0}
+        return False
+
+    app.run(failing)
+    assert app.session.totals().shown == 60
+    assert "out of memory" in app.session.failures[-1].reason
+    report = session_report(app.session, {})
+    assert report["workers_failed"] == 1 and report["frames"] == report["shown"] + report["dropped"]
+
+
+def test_when_all_workers_have_failed_an_unattended_session_ends_and_says_why(tmp_path: Path) -> None:
+    pool = FakePool()
+    pool.fail(0, "hung for 300 ms")
+    pool.fail(1, "returned NaN")
+    with pytest.raises(UserError, match="returned NaN") as caught:
+        make(tmp_path, pool).run(never)
+    assert caught.value.exit_code == 1
+
+
+def test_paced_ticks_ask_for_evenly_spaced_display_times(tmp_path: Path) -> None:
+    pool = FakePool()
+    app = make(tmp_path, pool, frames=12, fps=100.0)
+    app.run(never)
+    gaps = np.diff([r.display_time_ns for r in pool.submitted]) / 1e6
+    assert np.median(gaps) == pytest.approx(10.0, abs=1.0)
+
+
+def test_recording_holds_every_shown_frame_at_its_display_time(tmp_path: Path) -> None:
+    pool = FakePool()
+    app = make(tmp_path, pool, frames=25, fps=100.0)
+    times: list[int] = []
+    shown = app.session.shown
+
+    def noting(frame: RenderedFrame, upload_ns: int, present_ns: int) -> None:
+        times.append(frame.request.display_time_ns)
+        shown(frame, upload_ns, present_ns)
+
+    app.session.shown = noting  # type: ignore[method-assign]
+    app.start_recording(tmp_path / "a.mp4")
+    app.run(never)
+    recorder = app.recorder
+    assert recorder is not None
+    app.stop_recording()
+    assert app.recording_error is None and "recorded" in message(app)[1]
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        decoded = [f.time for f in container.decode(video=0)]
+    assert len(decoded) + recorder.dropped == 25 and len(decoded) > 10
+    if not recorder.dropped:
+        np.testing.assert_allclose(decoded, (np.array(times) - times[0]) / 1e9, atol=1e-3)
+
+
+def test_a_recording_that_fails_is_told_and_the_session_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: object, data: object) -> int:
+        self.error = OSError(28, "No space left on device")  # type: ignore[attr-defined]
+        raise self.error  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("app.recorder._Output.write", full)
+    app = make(tmp_path, frames=60, fps=100.0)
+    app.start_recording(tmp_path / "a.mp4")
+    app.run(never)
+    assert app.session.totals().shown == 60 and app.recorder is None
+    assert app.recording_error and "No space left" in app.recording_error
+    assert message(app) == (False, app.recording_error)
+
+
+def test_every_key_does_what_the_help_says(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    assert {a.do for a in KEYS.values()} == set(Do) and len(help_lines()) == len(Do) + 1
+    pool = app.session.pool
+    for key, k in (("1", 1), ("4", 4), ("3", 3), ("2", 2)):
+        app.do(KEYS[key])
+        assert pool.warps_per_cache == app.settings.warps_per_cache == k
+    app.do(KEYS["P"])
+    assert app.session.pose_source.name == app.settings.pose_source == "mouse"
+    app.do(KEYS["P"])
+    assert app.session.pose_source.name == "sway", "the webcam that is not there is passed over"
+    assert not message(app)[0] and "no-such-camera" in message(app)[1]
+    app.do(KEYS["F"])
+    assert app.session.face_source.name == "still"
+    app.do(KEYS["O"])
+    assert app.settings.record_overlay
+    app.do(KEYS["R"])
+    assert app.recorder is not None
+    app.do(KEYS["R"])
+    assert app.recorder is None
+    app.do(KEYS["S"])
+    app.run(never)
+    assert list(tmp_path.glob("*.png"))
+    assert isinstance(pool, FakePool)
+    pool.fail(1, "raised: boom")
+    app.do(KEYS["W"])
+    assert pool.restarted == [1]
+    app.do(KEYS["Esc"])
+    app.options = LiveOptions()
+    app.run(never)  # ends since Esc was pressed
+
+
+def test_unknown_choices_are_one_line(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    for do in (Do.POSE, Do.FACE):
+        app.do(Action(do, "telepathy"))
+        assert not message(app)[0] and "telepathy" in message(app)[1]
+    assert (app.session.pose_source.name, app.session.face_source.name) == ("sway", "performance")
+
+
+def test_an_unwritable_recordings_folder_is_one_line(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    (tmp_path / "file").write_text("")
+    app.options = LiveOptions(recordings=tmp_path / "file" / "deeper")
+    app.do(Action(Do.RECORD))
+    assert app.recorder is None and message(app)[0] is False
+
+
+@pytest.mark.parametrize("name", ["missing.avatar", "broken.avatar"])
+def test_an_avatar_that_cannot_be_opened_leaves_the_present_one(tmp_path: Path, name: str) -> None:
+    app = make(tmp_path, frames=None)  # type: ignore[arg-type]
+    app.do(Action(Do.AVATAR, str(tmp_path / name)))
+    stage, end = app.stage, time.monotonic() + 10
+    app.run(lambda: app.loader.loading is None or time.monotonic() > end)
+    assert app.stage is stage and not message(app)[0] and name in message(app)[1]
+
+
+def test_another_avatar_is_swapped_in_while_frames_go_on(tmp_path: Path) -> None:
+    app = make(tmp_path, frames=None)  # type: ignore[arg-type]
+    old = app.session.pool
+    app.do(Action(Do.AVATAR, str(tmp_path / "next.avatar")))
+    end = time.monotonic() + 10
+    app.run(lambda: app.stage.path.name == "next.avatar" or time.monotonic() > end)
+    shown = app.session.totals().shown
+    app.options = LiveOptions(frames=shown + 10)
+    app.run(never)
+    assert isinstance(old, FakePool) and old.closed and app.session.pool is not old
+    assert app.settings.last_avatar.endswith("next.avatar") and app.settings.recent_avatars[0].endswith("next.avatar")
+
+
+def test_report_has_the_agreed_keys(tmp_path: Path) -> None:
+    app = make(tmp_path, frames=80)
+    app.run(never)
+    report = session_report(app.session, {"presenter": app.presenter.name})
+    agreed = ["frames", "shown", "dropped", "fps", "warp", "devices", "peak_rss_mb", "stages_ms"]
+    assert list(report)[: len(agreed)] == agreed
+    assert report["frames"] == report["shown"] + report["dropped"] == 80
+    assert report["warp"] == "2x" and report["devices"] == ["cpu (fake)", "cpu (fake)"] and report["fps"] > 0
+    for stage in ("pose", "queue", "raster", "warp", "upload", "present", "pose_to_frame"):
+        values = report["stages_ms"][stage]
+        assert 0 <= values["p50"] <= values["p95"] <= values["p99"]
+    write_report(tmp_path / "r.json", report)
+    with pytest.raises(UserError):
+        write_report(tmp_path / "nowhere" / "r.json", report)
+
+
+def test_without_egl_the_cpu_draws_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise Exception("libEGL not found")
+
+    monkeypatch.setattr("app.presenter.EglPresenter", broken)
+    presenter = open_offscreen(SIZE)
+    assert presenter.name == "offscreen CPU (no EGL: libEGL not found)"
