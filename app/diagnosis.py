@@ -216,6 +216,10 @@ def check_face_model() -> Finding:
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     path = Path(named) if named else cached_face_model()
     if path.is_file():
+        try:
+            ask("landmarker", 120.0, (str(path),))
+        except ProbeFailed as error:
+            return Finding("face model", "fix", f"{path}: {error}", "remove that file; an intact one is fetched anew")
         return Finding("face model", "ok", str(path))
     if named:
         text = f"{ENVIRONMENT_VARIABLE} names {named}, which is not there"

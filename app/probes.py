@@ -152,6 +152,16 @@ def probe_encoder() -> Answer:
     return {"bytes": len(target.getvalue())}
 
 
+def probe_landmarker(model: str) -> Answer:
+    """Load the face model and look at an empty picture with it."""
+    import numpy as np
+
+    from tracking.video.landmarks import FaceLandmarker
+
+    with FaceLandmarker(Path(model)) as landmarker:
+        return {"faces": len(landmarker.detect(np.zeros((64, 64, 3), np.uint8)))}
+
+
 def probe_avatar(path: str) -> Answer:
     from models.avatar_file import load_avatar
 
@@ -165,6 +175,7 @@ PROBES: dict[str, Callable[..., Answer]] = {
     "window": probe_window,
     "camera": probe_camera,
     "encoder": probe_encoder,
+    "landmarker": probe_landmarker,
     "avatar": probe_avatar,
 }
 

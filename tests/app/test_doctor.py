@@ -12,6 +12,7 @@ from app import diagnosis, probes
 from app.cli import main
 from app.commands.doctor import as_line
 from app.diagnosis import Finding, can_run
+from tests.shared_material import require_shared
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="paths as on Linux")
 
@@ -90,7 +91,7 @@ def test_a_check_that_raises_does_not_hide_the_others(monkeypatch) -> None:
         raise OSError("gone")
 
     monkeypatch.setattr(diagnosis, "check_disk", check_disk)
-    monkeypatch.setattr(diagnosis, "ask", answers(libraries="x", torch="x", offscreen="x", encoder="x", window="x"))
+    monkeypatch.setattr(diagnosis, "ask", answers(libraries="x", torch="x", offscreen="x", encoder="x", window="x", landmarker="x", avatar="x"))
     found = {finding.name: finding for finding in diagnosis.diagnose()}
     assert found["disk"].state == "fix" and "gone" in found["disk"].text
     assert found["Python"].state == "ok"
@@ -154,12 +155,18 @@ def test_openxr_runtime_is_found_read_and_checked(tmp_path: Path) -> None:
 def test_face_model_is_looked_for_and_never_fetched(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("VISAVIS_FACE_MODEL", str(tmp_path / "gone.task"))
     assert diagnosis.check_face_model().state == "fix"
-    (tmp_path / "gone.task").touch()
-    assert diagnosis.check_face_model().state == "ok"
+    (tmp_path / "gone.task").write_text("no model")
+    broken = diagnosis.check_face_model()
+    assert broken.state == "fix" and "gone.task" in broken.text, "a file that is there must also load"
     monkeypatch.delenv("VISAVIS_FACE_MODEL")
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("doctor must not download"))
     monkeypatch.setattr("tracking.face_model.cached_face_model", lambda: tmp_path / "cache" / "model.task")
     assert diagnosis.check_face_model().state == "note"
+
+
+def test_the_released_face_model_loads(monkeypatch) -> None:
+    monkeypatch.setenv("VISAVIS_FACE_MODEL", str(require_shared("data/weights/face_landmarker.task")))
+    assert diagnosis.check_face_model().state == "ok"
 
 
 def test_settings_folder(tmp_path: Path, monkeypatch) -> None:

@@ -33,3 +33,10 @@ def test_no_descriptor_is_lost() -> None:
     again = os.dup(1)
     os.close(again)
     assert again == spare
+
+
+def test_debugging_lets_everything_through(capfd, monkeypatch) -> None:
+    monkeypatch.setenv("VISAVIS_DEBUG", "1")
+    with quiet_native_log():
+        os.write(2, b"within")
+    assert capfd.readouterr().err == "within"
