@@ -219,11 +219,12 @@ def check_face_model() -> Finding:
         try:
             ask("landmarker", 120.0, (str(path),))
         except ProbeFailed as error:
-            return Finding("face model", "fix", f"{path}: {error}", "remove that file; an intact one is fetched anew")
+            advice = "correct or leave out that variable" if named else "remove that file; an intact one is fetched anew"
+            return Finding("face model", "fix", str(error), advice)
         return Finding("face model", "ok", str(path))
     if named:
         text = f"{ENVIRONMENT_VARIABLE} names {named}, which is not there"
-        return Finding("face model", "fix", text, "correct it or leave it out")
+        return Finding("face model", "fix", text, "correct or leave out that variable")
     size = f"{FACE_MODEL_BYTES / 1e6:.1f} MB"
     return Finding("face model", "note", f"not here yet; fetched on first use of the webcam or of track ({size})")
 
