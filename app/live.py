@@ -20,7 +20,7 @@ from app.recorder import Recorder
 from app.session import LiveSession
 from app.settings import Settings, remembered
 from app.sources import Sources
-from app.stage import CLOSE_TIMEOUT_S, Stage, StageLoader, bundled_avatar
+from app.stage import CLOSE_TIMEOUT_S, Stage, StageLoader, bundled_avatar, view_limits
 from app.window import WindowPresenter
 from models.errors import UserError
 from renderer.messages import RenderedFrame
@@ -317,6 +317,7 @@ class LiveApp:
         elif loaded is not None:
             loaded.pool.set_warps_per_cache(self.session.pool.warps_per_cache)
             self.session.replace_pool(loaded.pool, CLOSE_TIMEOUT_S)
+            self.session.limits = view_limits(loaded.avatar.manifest)
             self.stage = loaded
             self.sources.set_performance(loaded.avatar.performance)
             self.session.face_source = self.sources.face

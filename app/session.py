@@ -17,7 +17,7 @@ from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
 from renderer.stats import PoolStats
 from tracking.sources.base import NEUTRAL_DISTANCE_M, PoseSource
 from tracking.sources.face import FaceSource
-from tracking.viewer import Screen, magnification_to_fit, place_head, view_through_screen
+from tracking.viewer import Screen, ViewLimits, magnification_to_fit, place_head, view_through_screen
 
 WARM_UP_FRAMES = 30  # shown frames that the figures leave out: JIT, caches and clocks settle in them
 OVERFILL = 0.9  # the head's window overfills the viewport by a tenth, so that its lower edge stays out of sight
@@ -55,7 +55,7 @@ class Totals:
 class LiveSession:
     """Counts and measures; owns nothing but the numbers. Single-threaded.
 
-    pool: started. screen: the viewport's size in pixels and metres. clock_ns: monotonic.
+    pool: started. screen: the viewport's size in pixels and metres. limits: of the view. clock_ns: monotonic.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class LiveSession:
         face_source: FaceSource,
         screen: Screen,
         viewing_distance_m: float = NEUTRAL_DISTANCE_M,
+        limits: ViewLimits | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.pool = pool
@@ -72,6 +73,7 @@ class LiveSession:
         self.face_source = face_source
         self.clock_ns = clock_ns
         self.viewing_distance_m = viewing_distance_m
+        self.limits = limits or ViewLimits()
         self.set_screen(screen)
         self.stages = {stage: Rolling() for stage in STAGES}
         self.intervals = Rolling(1024)  # ms between shown frames
@@ -118,7 +120,7 @@ class LiveSession:
         now = self.clock_ns()
         display_ns = max(display_time_ns, self._last_display_ns + 1)
         viewer = self.pose_source.locate(display_ns, now)
-        T_world_eye, camera = view_through_screen(viewer.T_screen_eye, self.screen, magnification=self.magnification)
+        T_world_eye, camera = view_through_screen(viewer.T_screen_eye, self.screen, self.limits, self.magnification)
         head = place_head(self.face_source.head(display_ns, now))
         frame_id = self._next_id
         self._next_id += 1

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from app.session import Pool
 from assets import BUNDLED_AVATAR, asset_path
 from models.avatar_file import Avatar, load_avatar
 from models.errors import UserError
+from tracking.viewer import ViewLimits
 
 START_TIMEOUT_S = 120.0  # engines compile and warm up
 CLOSE_TIMEOUT_S = 3.0
@@ -25,6 +29,25 @@ class Stage:
 
     def close(self) -> None:
         self.pool.close(CLOSE_TIMEOUT_S)
+
+
+def view_limits(manifest: Mapping[str, Any]) -> ViewLimits:
+    """How far the viewer may go round this avatar: a quarter beyond the views it was trained on, within reason.
+
+    Outside of them its networks only guess; a manifest that does not say gets the widest limits.
+    """
+    widest = ViewLimits()
+
+    def limit(name: str, least: float, most: float) -> float:
+        ranges = manifest.get("ranges")
+        seen = ranges.get(name) if isinstance(ranges, Mapping) else None
+        if not (isinstance(seen, list | tuple) and len(seen) == 2 and all(isinstance(v, int | float) for v in seen)):
+            return most
+        return float(np.clip(1.25 * max(abs(v) for v in seen), least, most))
+
+    return ViewLimits(
+        limit("view_yaw_degrees", 10.0, widest.yaw_deg), limit("view_pitch_degrees", 6.0, widest.pitch_deg)
+    )
 
 
 def bundled_avatar() -> Path:

@@ -139,7 +139,7 @@ class WindowPresenter:
         self._scene.draw(self.size)
 
     def read(self, out: NDArray[np.uint8]) -> None:
-        self._ctx.screen.read_into(out, viewport=(0, 0, *self.size), components=3, alignment=1)
+        self._ctx.screen.read_into(out, viewport=(0, 0, self.size[0], self.size[1]), components=3, alignment=1)
         _ = self._ctx.error  # reading the screen leaves a GL error behind that ImGui's backend would trip over
 
     def present(self) -> None:

@@ -105,9 +105,9 @@ def _session(
     from app.live import LiveApp, LiveOptions, window_screen
     from app.report import session_report, write_report
     from app.session import LiveSession
-    from app.sources import Sources
     from app.settings import remembered
-    from app.stage import StageLoader, default_devices, open_stage
+    from app.sources import Sources
+    from app.stage import StageLoader, default_devices, open_stage, view_limits
     from app.window import WindowPresenter
     from tracking.viewer import Screen
 
@@ -128,7 +128,8 @@ def _session(
         else:
             width, height = presenter.size
             screen = Screen(settings.screen_width_m, settings.screen_width_m * height / width, width, height)
-        session = LiveSession(first.pool, sources.pose, sources.face, screen, settings.viewing_distance_m)
+        limits = view_limits(first.avatar.manifest)
+        session = LiveSession(first.pool, sources.pose, sources.face, screen, settings.viewing_distance_m, limits)
         loader = StageLoader(lambda p: open_stage(p, devices, config.resolution, settings.warps_per_cache))
         stack.callback(loader.close)
         options = LiveOptions(config.frames, config.fps, recordings=_recordings(settings))

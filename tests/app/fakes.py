@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,6 +122,7 @@ class FakeAvatar:
     """What the app needs of models.avatar_file.Avatar, without networks."""
 
     name = "disc"
+    manifest: Mapping[str, object] = {}
 
     def __init__(self) -> None:
         y, x = np.mgrid[:90, :160]

@@ -32,7 +32,9 @@ def never() -> bool:
     return False
 
 
-def make(folder: Path, pool: FakePool | RendererPool | None = None, frames: int = 20, fps: float | None = None) -> LiveApp:
+def make(
+    folder: Path, pool: FakePool | RendererPool | None = None, frames: int | None = 20, fps: float | None = None
+) -> LiveApp:
     pool = pool or FakePool()
     avatar = FakeAvatar()
     sources = Sources(avatar.performance, camera=str(folder / "no-such-camera.mp4"))
@@ -221,7 +223,7 @@ def test_an_unwritable_recordings_folder_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.avatar", "broken.avatar"])
 def test_an_avatar_that_cannot_be_opened_leaves_the_present_one(tmp_path: Path, name: str) -> None:
-    app = make(tmp_path, frames=None)  # type: ignore[arg-type]
+    app = make(tmp_path, frames=None)
     app.do(Action(Do.AVATAR, str(tmp_path / name)))
     stage, end = app.stage, time.monotonic() + 10
     app.run(lambda: app.loader.loading is None or time.monotonic() > end)
@@ -229,7 +231,7 @@ def test_an_avatar_that_cannot_be_opened_leaves_the_present_one(tmp_path: Path, 
 
 
 def test_another_avatar_is_swapped_in_while_frames_go_on(tmp_path: Path) -> None:
-    app = make(tmp_path, frames=None)  # type: ignore[arg-type]
+    app = make(tmp_path, frames=None)
     old = app.session.pool
     app.do(Action(Do.AVATAR, str(tmp_path / "next.avatar")))
     end = time.monotonic() + 10

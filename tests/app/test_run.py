@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import pytest
 
 from app.cli import main
@@ -28,6 +29,12 @@ def avatar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("avatar") / "small.avatar"
     save_avatar(path, small_avatar())
     return path
+
+
+def read_png(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image
 
 
 def line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -51,7 +58,7 @@ def test_offscreen_session_writes_report_film_and_picture(
     assert report["shown"] == 50 and report["frames"] == 50 + report["dropped"]
     assert report["warp"] == "1x" and len(report["devices"]) == 2 and report["pose_source"] == "trace"
     assert report["peak_rss_mb"] > 50 and report["stages_ms"]["pose_to_frame"]["p50"] > 0
-    assert cv2.imread(str(tmp_path / "s.png")).std() > 5
+    assert read_png(tmp_path / "s.png").std() > 5
     with av.open(str(tmp_path / "o.mp4")) as container:
         frames = list(container.decode(video=0))
     assert (frames[0].width, frames[0].height) == (320, 200)
@@ -69,7 +76,7 @@ def test_overlay_can_be_recorded_offscreen(avatar: Path, tmp_path: Path) -> None
         command = [sys.executable, "-m", "app.cli", *words, *extra, "--screenshot", str(path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
         assert done.returncode == 0, done.stderr
-        pictures.append(cv2.imread(str(path))[12:500, 12:300])
+        pictures.append(read_png(path)[12:500, 12:300])
     letters = [(picture.min(-1) > 200).mean() for picture in pictures]
     assert letters[0] < 0.002 < letters[1], "the overlay's letters"
 
@@ -160,7 +167,7 @@ def test_a_window_shows_the_frames_and_remembers_its_settings(display: str, avat
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     assert "window (" in done.stdout
-    assert cv2.imread(str(tmp_path / "w.png")).shape == (500, 600, 3)
+    assert read_png(tmp_path / "w.png").shape == (500, 600, 3)
     saved = json.loads((tmp_path / "settings.json").read_text())
     assert (saved["window_width"], saved["warps_per_cache"]) == (600, 3)
     assert saved["last_avatar"] == str(avatar)

@@ -10,13 +10,14 @@ import pytest
 
 from app.latency import Rolling
 from app.session import WARM_UP_FRAMES, LiveSession
+from app.stage import view_limits
 from models.camera import head_crop
 from models.performance import Performance
 from tests.app.fakes import FakePool, rendered
 from tracking.sources.face import PerformanceSource, StillSource
 from tracking.sources.mouse import MouseSource
 from tracking.sources.sway import SwaySource
-from tracking.viewer import Screen
+from tracking.viewer import Screen, ViewLimits
 
 SCREEN = Screen(0.3, 0.2, 640, 480)
 
@@ -164,6 +165,22 @@ def test_the_heads_window_overfills_any_viewport(size: tuple[int, int]) -> None:
         crop = head_crop(request.camera, head, 256)
         assert crop.side == pytest.approx(1.1 * min(height, 2 * width), rel=0.05)
         assert crop.center_x == pytest.approx(width / 2, abs=2) and crop.center_y == pytest.approx(height / 2, abs=2)
+
+
+def test_views_that_the_avatar_never_saw_are_kept_away() -> None:
+    narrow = view_limits({"ranges": {"view_yaw_degrees": [-12.0, 4.0], "view_pitch_degrees": [-1.0, 2.0]}})
+    assert (narrow.yaw_deg, narrow.pitch_deg) == (15.0, 6.0)
+    for manifest in ({}, {"ranges": None}, {"ranges": {"view_yaw_degrees": ["far"]}}):
+        assert view_limits(manifest) == ViewLimits()
+    clock, pool = Clock(), FakePool(limit=1000)
+    session = LiveSession(pool, MouseSource(), StillSource(), SCREEN, limits=narrow, clock_ns=clock)
+    assert isinstance(session.pose_source, MouseSource)
+    session.pose_source.on_mouse(1.0, 0.5)
+    for _ in range(60):
+        clock.now += 16_000_000
+        session.request(clock.now)
+    x, _, z = pool.submitted[-1].T_world_eye.position
+    assert 11 < np.degrees(np.arctan2(x, z + 0.12)) < 15
 
 
 def test_performance_plays_in_display_time() -> None:
