@@ -219,7 +219,7 @@ def check_face_model() -> Finding:
         try:
             ask("landmarker", 120.0, (str(path),))
         except ProbeFailed as error:
-            advice = "correct or leave out that variable" if named else "remove that file; an intact one is fetched anew"
+            advice = "correct or leave out that variable" if named else "remove it; an intact one is fetched anew"
             return Finding("face model", "fix", str(error), advice)
         return Finding("face model", "ok", str(path))
     if named:

@@ -91,7 +91,8 @@ def test_a_check_that_raises_does_not_hide_the_others(monkeypatch) -> None:
         raise OSError("gone")
 
     monkeypatch.setattr(diagnosis, "check_disk", check_disk)
-    monkeypatch.setattr(diagnosis, "ask", answers(libraries="x", torch="x", offscreen="x", encoder="x", window="x", landmarker="x", avatar="x"))
+    probed = ("libraries", "torch", "offscreen", "encoder", "window", "landmarker", "avatar")
+    monkeypatch.setattr(diagnosis, "ask", answers(**dict.fromkeys(probed, "x")))
     found = {finding.name: finding for finding in diagnosis.diagnose()}
     assert found["disk"].state == "fix" and "gone" in found["disk"].text
     assert found["Python"].state == "ok"
