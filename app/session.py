@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from app.latency import STAGES, Rolling
@@ -17,7 +17,14 @@ from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
 from renderer.stats import PoolStats
 from tracking.sources.base import NEUTRAL_DISTANCE_M, PoseSource
 from tracking.sources.face import FaceSource
-from tracking.viewer import Screen, ViewLimits, magnification_to_fit, place_head, view_through_screen
+from tracking.viewer import (
+    HEAD_BEHIND_SCREEN_M,
+    Screen,
+    ViewLimits,
+    magnification_to_fit,
+    place_head,
+    view_through_screen,
+)
 
 WARM_UP_FRAMES = 30  # shown frames that the figures leave out: JIT, caches and clocks settle in them
 OVERFILL = 0.9  # the head's window overfills the viewport by a tenth, so that its lower edge stays out of sight
@@ -73,7 +80,7 @@ class LiveSession:
         self.face_source = face_source
         self.clock_ns = clock_ns
         self.viewing_distance_m = viewing_distance_m
-        self.limits = limits or ViewLimits()
+        self._limits = limits or ViewLimits()
         self.set_screen(screen)
         self.stages = {stage: Rolling() for stage in STAGES}
         self.intervals = Rolling(1024)  # ms between shown frames
@@ -95,14 +102,24 @@ class LiveSession:
         self._workers_failed = 0
         self._pose_ms: deque[tuple[int, float]] = deque(maxlen=64)
 
+    def set_limits(self, limits: ViewLimits) -> None:
+        """Of the views, for another avatar."""
+        self._limits = limits
+        self.set_screen(self.screen)
+
     def set_screen(self, screen: Screen) -> None:
-        """After a resize."""
+        """After a resize: the head's window overfills the viewport again, from every distance that is allowed."""
         self.screen = screen
         side_m = min(screen.height_m, 2 * screen.width_m)  # the face is half as wide as its window
         square = Screen(side_m, side_m, screen.height_px, screen.height_px)
         self.magnification = magnification_to_fit(
             square, self.viewing_distance_m, extent_m=CROP_EXTENT_M * OVERFILL, largest=100.0
         )
+        extent, behind = CROP_EXTENT_M * self.magnification, HEAD_BEHIND_SCREEN_M * self.magnification
+        # where extent * D / (D + behind) = side: nearer, one would see past the lower edge of the head's picture
+        edge = side_m * behind / max(extent - side_m, 1e-6)
+        nearest = min(max(self._limits.nearest_m, edge), self.viewing_distance_m)
+        self.view_limits = replace(self._limits, nearest_m=nearest)
 
     def replace_pool(self, pool: Pool, timeout_s: float) -> None:
         """Another avatar: close the present pool and go on with this one, which is started."""
@@ -120,7 +137,8 @@ class LiveSession:
         now = self.clock_ns()
         display_ns = max(display_time_ns, self._last_display_ns + 1)
         viewer = self.pose_source.locate(display_ns, now)
-        T_world_eye, camera = view_through_screen(viewer.T_screen_eye, self.screen, self.limits, self.magnification)
+        eye = viewer.T_screen_eye
+        T_world_eye, camera = view_through_screen(eye, self.screen, self.view_limits, self.magnification)
         head = place_head(self.face_source.head(display_ns, now))
         frame_id = self._next_id
         self._next_id += 1

@@ -25,7 +25,6 @@ from app.sources import Sources  # noqa: E402
 from app.stage import Stage, StageLoader  # noqa: E402
 from app.window import WindowPresenter  # noqa: E402
 from models.errors import UserError  # noqa: E402
-from models.performance import Performance  # noqa: E402
 from renderer.pool import RendererPool  # noqa: E402
 from tests.app.fakes import DiscEngine, FakeAvatar  # noqa: E402
 
