@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from app.memory import keep_freed_memory
 from models.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ class TrainConfig:
     warp: Literal["motion", "published"] = "motion"
     """motion: the cache is moved by the mesh, then corrected. published: the paper's implicit warp."""
 
-    steps: int = 6000
+    steps: int = 3000
     """Training steps (two frame pairs each)."""
 
     pairs: int = 2
     """Frame pairs per step."""
 
     split: Literal["most", "blocks", "tail"] = "most"
-    """Which frames are held out: 8 %% of blocks; blocks dealt 70/15/15; or the last 15 %% in time."""
+    """Which frames are held out: 8 % of blocks; blocks dealt 70/15/15; or the last 15 % in time."""
 
     perceptual: Path | None = None
     """VGG16 weights (torchvision's vgg16 .pth) for the perceptual loss; without them, image gradients."""
@@ -82,6 +83,7 @@ class TrainConfig:
 
 def train(config: TrainConfig) -> int:
     """Returns 0, or 130/143 when interrupted (the checkpoint is saved). Raises UserError for input that cannot be used."""
+    keep_freed_memory()
     trainer, out = _prepare(config)
     folder = out.with_suffix(".training")
     checkpoint = folder / "checkpoint.safetensors"

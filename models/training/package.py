@@ -56,7 +56,7 @@ def seen_ranges(track: Track) -> dict[str, Any]:
         for name, a, b in zip(("view_yaw", "view_pitch", "roll"), low, high, strict=True)
     }
     top = np.percentile(track.expression, 99, axis=0)
-    ranges["expression_p99"] = {n: round(float(v), 2) for n, v in zip(ARKIT_NAMES, top, strict=True)}
+    ranges["expression_p99"] = {n: round(float(v), 2) for n, v in zip(ARKIT_NAMES, top, strict=True) if v >= 0.01}
     return ranges
 
 

@@ -29,7 +29,7 @@ class Recipe:
     pairs: frame pairs per step; gaps: largest warp distance in frames; average: decay of the weights' running mean.
     """
 
-    steps: int = 6000
+    steps: int = 3000
     pairs: int = 2
     gaps: int = 8
     rate: float = 2e-3
@@ -67,7 +67,7 @@ class Trainer:
         texture = list(self.network.texture.parameters())
         rest = [p for name, p in self.network.named_parameters() if not name.startswith("texture.")]
         groups = [{"params": rest, "lr": recipe.rate}, {"params": texture, "lr": recipe.texture_rate}]
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), foreach=True)
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [recipe.rate, recipe.texture_rate]
         self.next_step = 0
         self.log: list[dict[str, float]] = []
