@@ -246,5 +246,5 @@ def _video_from(table: Any) -> VideoSource:
 def _camera_from(table: Any) -> Camera:
     focal = [float(_number(table, key, 1, 1e6)) for key in ("fx", "fy")]
     center = [float(_number(table, key, -1e6, 1e6)) for key in ("cx", "cy")]
-    size = [int(_number(table, key, 1, MAX_VIDEO_SIDE)) for key in ("width", "height")]
-    return Camera(*focal, *center, *size)
+    width, height = (int(_number(table, key, 1, MAX_VIDEO_SIDE)) for key in ("width", "height"))
+    return Camera(focal[0], focal[1], center[0], center[1], width, height)

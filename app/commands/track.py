@@ -34,6 +34,9 @@ class TrackConfig:
     face_model: Path | None = None
     """MediaPipe's face_landmarker.task; fetched once into the user's cache when left out."""
 
+    segmentation_model: Path | None = None
+    """MediaPipe's selfie_segmentation.tflite for the mattes, where colours alone cannot tell person from room."""
+
     focal: float | None = None
     """The camera's focal length in pixels, if you know it; estimated when left out."""
 
@@ -54,7 +57,9 @@ def track(config: TrackConfig) -> int:
     started = time.monotonic()
     with _progress() as progress:
         model = find_face_model(config.face_model)
-        result = track_video(config.video, model, progress, config.frames, config.focal)
+        result = track_video(
+            config.video, model, progress, config.frames, config.focal, config.segmentation_model
+        )
         save_track(out, result)
         if config.preview is not None:
             write_preview(config.preview, config.video, result, progress)

@@ -16,7 +16,8 @@ from tracking.video.landmarks import FaceLandmarker
 
 def test_a_named_file_wins_and_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = tmp_path / "one.task", tmp_path / "two.task"
-    one.write_bytes(b"1"), two.write_bytes(b"2")
+    one.write_bytes(b"1")
+    two.write_bytes(b"2")
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(two))
     assert find_face_model(one) == one
     assert find_face_model() == two

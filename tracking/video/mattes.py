@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.track_file import MAX_MATTE_SIDE
+from tracking.video.segmentation import PersonNetwork
 from tracking.video.solver import FACE, FACE_OVAL
 
 Image = NDArray[np.uint8]
@@ -34,34 +35,37 @@ def matte_size(width: int, height: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matter:
-    """Makes mattes of `size` (width, height) with colour models learned from the clip; landmarks are in its pixels."""
+    """Makes mattes with colour models learned from the clip, or with a segmentation network where one is given."""
 
-    size: tuple[int, int]
     background: NDArray[np.float64]  # GrabCut's Gaussian mixtures
     person: NDArray[np.float64]
+    network: PersonNetwork | None = None
 
     @staticmethod
-    def learn(images: list[Image], landmarks: list[Landmarks]) -> Matter:
+    def learn(images: list[Image], landmarks: list[Landmarks], network: PersonNetwork | None = None) -> Matter:
         """From some frames [h, w, 3], all of one size, and their landmarks [478, 2] in pixels of these."""
         pick = np.linspace(0, len(images) - 1, min(len(images), MODEL_FRAMES)).round().astype(int)
         mosaic = np.concatenate([images[i] for i in pick])
         labels = np.concatenate([_trimap(images[i].shape[:2], landmarks[i]) for i in pick])
         background, person = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.setRNGSeed(0)
-        cv2.grabCut(mosaic, labels, None, background, person, 4, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
-        height, width = images[0].shape[:2]
-        return Matter((width, height), background, person)
+        cv2.grabCut(mosaic, labels, (0, 0, 1, 1), background, person, 4, cv2.GC_INIT_WITH_MASK)
+        return Matter(background, person, network)
 
     def matte(self, image: Image, landmarks: Landmarks, plate: tuple[Image, NDArray[np.bool_]] | None = None) -> Image:
-        """Alpha uint8 [h, w]. plate: the background at this size and where it was truly seen; pixels that look like
-        it there are background, strands of hair and all."""
+        """Alpha uint8 [h, w]; landmarks [478, 2] in this image's pixels.
+
+        plate: the background at this size and where it was truly seen; what looks like it there is background too.
+        """
         labels = _trimap(image.shape[:2], landmarks)
         core = labels == cv2.GC_FGD
-        cv2.grabCut(
-            image, labels, None, self.background.copy(), self.person.copy(), 1, cv2.GC_EVAL_FREEZE_MODEL
-        )  # type: ignore[call-overload]
-        hard = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
-        alpha = np.clip(_guided_filter(image, _connected(hard, core), 4, 60.0), 0, 1)
+        if self.network is not None:
+            alpha = np.where(core, 1, self.network.alpha(image))
+        else:
+            models = self.background.copy(), self.person.copy()
+            cv2.grabCut(image, labels, (0, 0, 1, 1), *models, 1, cv2.GC_EVAL_FREEZE_MODEL)
+            hard = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
+            alpha = np.clip(_guided_filter(image, _connected(hard, core), 4, 60.0), 0, 1)
         if plate is not None:
             clean, seen = plate
             distance = np.abs(image.astype(np.float32) - clean).max(axis=2)
@@ -71,7 +75,7 @@ class Matter:
 
 
 def _trimap(shape: tuple[int, int], landmarks: Landmarks) -> NDArray[np.uint8]:
-    """GrabCut's labels: the face is person; around it and below probably; the picture's sides above the shoulders
+    """GrabCut's labels: face and throat are person; around and below probably; the picture's sides above the shoulders
     are background; the rest probably."""
     height, width = shape
     face = landmarks[:FACE]
@@ -81,9 +85,11 @@ def _trimap(shape: tuple[int, int], landmarks: Landmarks) -> NDArray[np.uint8]:
     middle = (low + high) / 2 - np.array([0, 0.15 * size[1]])
     axes = (int(size[0] * 0.75), int(size[1] * 0.95))
     cv2.ellipse(labels, (int(middle[0]), int(middle[1])), axes, 0, 0, 360, int(cv2.GC_PR_FGD), -1)
-    chin = int(np.clip(high[1], 0, height))
-    left, right = (int(np.clip(v, 0, width)) for v in (middle[0] - 0.6 * size[0], middle[0] + 0.6 * size[0]))
-    labels[chin:, left:right] = cv2.GC_PR_FGD
+    chin, deep = high[1], high[1] + 0.5 * size[1]
+    torso = [(-0.55, chin), (-0.6, chin + 0.1 * size[1]), (-1.5, deep), (-1.5, height), (1.5, height), (1.5, deep)]
+    torso += [(0.6, chin + 0.1 * size[1]), (0.55, chin)]
+    corners = np.array([(middle[0] + x * size[0], min(y, height)) for x, y in torso])
+    cv2.fillPoly(labels, [corners.round().astype(np.int32)], int(cv2.GC_PR_FGD))
     border = max(2, width // 40)
     side = slice(0, int(np.clip(high[1] - 0.1 * size[1], 0, height)))
     clear = low[0] - 0.5 * size[0] > border, high[0] + 0.5 * size[0] < width - border
@@ -95,6 +101,8 @@ def _trimap(shape: tuple[int, int], landmarks: Landmarks) -> NDArray[np.uint8]:
         labels[: max(2, int(low[1])), :border] = labels[: max(2, int(low[1])), width - border :] = cv2.GC_BGD
     oval = np.zeros(shape, np.uint8)
     cv2.fillPoly(oval, [landmarks[list(FACE_OVAL)].round().astype(np.int32)], 1)
+    left, right = (int(np.clip(middle[0] + x * size[0], 0, width)) for x in (-0.2, 0.2))
+    oval[int(np.clip(high[1], 0, height)) :, left:right] = 1  # the throat
     inside = cv2.erode(oval, np.ones((3, 3), np.uint8), iterations=max(1, int(size[0] * 0.03)))
     labels[inside > 0] = cv2.GC_FGD
     return labels
@@ -168,7 +176,7 @@ def fill_smoothly(plate: NDArray[np.float32], seen: NDArray[np.bool_]) -> Image:
     coefficients = np.linalg.lstsq(terms[known], small[known], rcond=None)[0]
     trend = terms @ coefficients
     low, high = small[known].min(axis=0), small[known].max(axis=0)
-    filled = np.clip(trend + _membrane(small - trend, known), low, high).astype(np.float32)
+    filled = np.clip(trend + _membrane((small - trend).astype(np.float64), known), low, high).astype(np.float32)
     fill = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
     feather = np.clip(cv2.GaussianBlur(weight, (0, 0), max(1.5, width / 160)) * 2 - 1, 0, 1) * weight
     feather = np.where(seen, np.maximum(feather, 1e-3), 0)[..., None]

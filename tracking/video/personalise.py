@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from models.head.rig import HeadRig
 from tracking.video.solver import FACE, NOISE, Floats, FrameState, Shape, Target, huber_weights, project
@@ -60,7 +60,7 @@ def regress_offsets(pooled: Shape, state: FrameState, target: Target, focal: flo
 def personalised(rig: HeadRig, offsets: Shape) -> HeadRig:
     """The rig with the face's offsets, spread smoothly over eyes, mouth and the rest of the head."""
     index = rig.landmark_vertices[:FACE]
-    tree = cKDTree(rig.neutral[index])
+    tree = KDTree(rig.neutral[index])
     distance, near = tree.query(rig.neutral, k=NEIGHBOURS)
     # inverse cubes: exact at the landmarks and at the doubles of the lids' and lips' contours
     share = 1 / np.maximum(distance, 1e-6) ** 3

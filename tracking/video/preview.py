@@ -36,7 +36,8 @@ def write_preview(path: Path, video: Path, track: Track, progress: Progress) -> 
         last: int | None = None
         pts = -1
         for index, time_ns, rgb in read_frames(video, limit=total):
-            last = kept.get(index, None if index in lost else last)  # a repeated frame shows the mesh before it
+            if index in kept or index in lost:  # a repeated frame shows the mesh before it
+                last = kept.get(index)
             picture = rgb.copy()
             if last is not None:
                 draw_mesh(picture, track, last)

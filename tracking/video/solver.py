@@ -229,7 +229,7 @@ def solve_shared(
 ) -> tuple[Floats, float, FrameState]:
     """Identity [I] (in standard deviations of `modes` [I, L, 3]) and focal length, jointly with the frames' poses and
     weights. The priors count per frame, since all frames share the model's errors."""
-    identity = np.zeros(len(modes))
+    identity: Floats = np.zeros(len(modes))
     start = np.log(focal)
     prior = len(state.weights) * np.r_[np.full(len(modes), 1.0), 1 / focal_sigma**2]
     for _ in range(iterations):
@@ -251,7 +251,7 @@ def solve_shared(
         total = (hessian - cross @ free[..., :-1]).sum(axis=0) + np.diag(prior)
         value = np.r_[identity, np.log(focal) - start]
         gradient = (right - (cross @ free[..., -1:])[..., 0]).sum(axis=0) - prior * value
-        step = np.linalg.solve(total, gradient)
+        step: Floats = np.linalg.solve(total, gradient).astype(np.float64)
         step[-1] = np.clip(step[-1], -0.1, 0.1)
         identity = identity + step[:-1]
         focal = float(focal * np.exp(step[-1]))

@@ -22,6 +22,7 @@ from tracking.video.fit import Fit, fit_clip, outliers
 from tracking.video.landmarks import FaceLandmarker
 from tracking.video.mattes import Matter, clean_plate, matte_size, plate_frames
 from tracking.video.observe import MIN_FRAMES, Observations, Progress, observe_video
+from tracking.video.segmentation import PersonNetwork
 from tracking.video.silhouette import fit_silhouette
 from tracking.video.stabilise import stabilised_crops
 
@@ -30,13 +31,20 @@ SILHOUETTE_FRAMES = 30
 
 
 def track_video(
-    path: Path, face_model: Path, progress: Progress, limit: int | None = None, focal: float | None = None
+    path: Path,
+    face_model: Path,
+    progress: Progress,
+    limit: int | None = None,
+    focal: float | None = None,
+    segmentation_model: Path | None = None,
 ) -> Track:
     """Track one person's head through a video.
 
-    limit: only the first so many frames; focal: the camera's focal length in pixels, when known. Raises UserError
-    for a video that cannot be read or does not show a face for at least MIN_FRAMES frames.
+    limit: only the first so many frames; focal: the camera's focal length in pixels, when known;
+    segmentation_model: see tracking.video.segmentation. Raises UserError for a video that cannot be read or does not
+    show a face for at least MIN_FRAMES frames.
     """
+    network = PersonNetwork(segmentation_model) if segmentation_model is not None else None
     info = probe_video(path)
     with FaceLandmarker(face_model) as landmarker:
         seen = observe_video(path, landmarker, progress, limit)
@@ -50,7 +58,7 @@ def track_video(
     position, orientation = fit.position[kept], fit.orientation[kept]
     expression, gaze = fit.expression[kept], fit.gaze[kept]
     segment = seen.segments()
-    mattes, plate = _mattes_and_plate(path, seen, fit.camera, progress)
+    mattes, plate = _mattes_and_plate(path, seen, fit.camera, network, progress)
     some = np.unique(np.linspace(0, len(position) - 1, SILHOUETTE_FRAMES).round().astype(int))
     meshes = [
         fit.rig.vertices(expression[i], gaze[i], Pose(position[i], orientation[i])).astype(np.float64) for i in some
@@ -101,7 +109,7 @@ def _statistics(seen: Observations, fit: Fit, kept: NDArray[np.bool_]) -> dict[s
 
 
 def _mattes_and_plate(
-    path: Path, seen: Observations, camera: Camera, progress: Progress
+    path: Path, seen: Observations, camera: Camera, network: PersonNetwork | None, progress: Progress
 ) -> tuple[Mattes, NDArray[np.uint8]]:
     """Two passes over the video: some frames for the colour models and the plate, then every kept frame."""
     width, height = matte_size(camera.width, camera.height)
@@ -115,7 +123,7 @@ def _mattes_and_plate(
     some = plate_frames(count, camera.width, camera.height)
     full = [rgb for _, _, rgb in read_frames(path, seen.frame_index[some].tolist())]
     reduced = [small(rgb) for rgb in full]
-    matter = Matter.learn(reduced, [landmarks[i] for i in some])
+    matter = Matter.learn(reduced, [landmarks[i] for i in some], network)
     plate, where = clean_plate(full, [matter.matte(a, landmarks[i]) for a, i in zip(reduced, some, strict=True)])
     known = small(plate), small(where.astype(np.uint8)) > 0
     del full, reduced
