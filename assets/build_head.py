@@ -360,7 +360,7 @@ def assemble(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Make the shipped head")
     parser.add_argument("ict", type=Path, help="ict_facekit.npz")
     parser.add_argument("landmarker", type=Path, help="face_landmarker.task")
     parser.add_argument("--output", type=Path, default=Path("assets/head/visavis_head.safetensors"))

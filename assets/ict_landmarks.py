@@ -111,7 +111,7 @@ class View:
     identity: Array
     rotation: Array
     angles: tuple[float, float]
-    pixels: Array | None  # [478, 2] landmarks, None when no face was found
+    pixels: Array  # [478, 2] landmarks, empty when no face was found
     owner: NDArray  # [SIZE, SIZE] drawn triangle
 
 
@@ -157,7 +157,7 @@ class Studio:
         image, owner = _draw(self.project(v, rotation), self.triangles, self.colors * shade[:, None], SIZE)
         rgb = np.ascontiguousarray((image.clip(0, 1) * 255).astype(np.uint8))
         found = self.landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=rgb)).face_landmarks
-        pixels = np.array([[p.x * SIZE, p.y * SIZE] for p in found[0]]) if found else None
+        pixels = np.array([[p.x * SIZE, p.y * SIZE] for p in found[0]]) if found else np.zeros((0, 2))
         return View(weights, identity, rotation, (yaw, pitch), pixels, owner)
 
 
@@ -218,10 +218,11 @@ def attach(studio: Studio) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]
         identity = rng.normal(0, 0.6, 20) * (person > 0)
         for yaw, pitch in angles:
             view = studio.shoot(open_face, identity, yaw, pitch)
-            if view.pixels is None:
+            if not len(view.pixels):
                 continue
             pixel = view.pixels[:468]
-            row, column = distance_transform_edt(~outside[view.owner], return_distances=False, return_indices=True)
+            nearest = distance_transform_edt(~outside[view.owner], return_distances=False, return_indices=True)
+            row, column = np.asarray(nearest)
             at = np.clip(pixel.astype(int), 0, SIZE - 1)
             r, c = row[at[:, 1], at[:, 0]], column[at[:, 1], at[:, 0]]
             corners = studio.triangles[view.owner[r, c]]
@@ -281,7 +282,7 @@ def training_views(studio: Studio, n_random: int) -> list[View]:
             lids = [ARKIT_INDEX[n + side] for n in ("eyeBlink", "eyeLookDown", "eyeSquint")]
             weights[lids] /= max(1.0, weights[lids].sum())
         views.append(studio.shoot(weights, people[i % 5], *rng.normal(0, (0.12, 0.08))))
-    return [v for v in views if v.pixels is not None]
+    return [v for v in views if len(v.pixels)]
 
 
 def expression_basis(

@@ -55,5 +55,5 @@ def disc_uv(points: Array, triangles: Index, boundary: Index, holes: list[Index]
     fixed = np.stack([np.cos(angle), np.sin(angle)], 1)
     disc = np.zeros((m, 2))
     disc[boundary] = fixed
-    disc[inner] = spsolve(laplacian[inner][:, inner].tocsc(), -laplacian[inner][:, boundary] @ fixed)
+    disc[inner] = np.asarray(spsolve(laplacian[inner][:, inner].tocsc(), -laplacian[inner][:, boundary] @ fixed))
     return place(disc[:n], (0.5, 0.5), radius), angle

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arkit import ARKIT_NAMES, mirrored_name
+from models.arkit import ARKIT_INDEX, ARKIT_NAMES, mirrored_name
 from models.errors import UserError
 from models.head.rig import HeadRig
 from models.head.rigged import RiggedHead
@@ -103,7 +103,7 @@ def _kit_names(arkit_name: str) -> tuple[str, ...]:
 
 
 def _read_npz(path: Path) -> FaceKit:
-    with np.load(path, allow_pickle=False) as data:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
         names = [str(n) for n in data["expr_names"]]
         deltas = data["expr_delta"].astype(np.float64)
         expressions = np.zeros((52, *deltas.shape[1:]))
@@ -123,10 +123,10 @@ def _obj_lines(path: Path) -> list[str]:
 
 
 def _obj_vertices(lines: list[str], path: Path) -> Array:
-    rows = [line.split()[1:4] for line in lines if line.startswith("v ")]
+    rows = [line for line in lines if line.startswith("v ")]
     if len(rows) != N_VERTICES:
         raise ValueError(f"{path.name} has {len(rows)} vertices, not {N_VERTICES}")
-    return np.array(rows, dtype=np.float64)
+    return np.loadtxt(rows, usecols=(1, 2, 3), comments=None)
 
 
 def _read_folder(folder: Path) -> FaceKit:
@@ -161,22 +161,25 @@ def part_triangles(faces: Index, *parts: str) -> Index:
     return np.vstack([chosen[:, :3], quads[:, [0, 2, 3]]])
 
 
-def _atlas(kit: FaceKit, corner_vertex: Index, corner_uv: Index) -> Array:
-    """[n, 2] uv in the packed atlas of (vertex, uv) pairs."""
-    out = np.zeros((len(corner_vertex), 2))
-    for part, (first, last, _, _) in PARTS.items():
-        here = np.flatnonzero((corner_vertex >= first) & (corner_vertex < last))
-        uv = kit.uv[corner_uv[here]]
+def _atlas(kit: FaceKit) -> Array:
+    """[U, 2]: the kit's texture coordinates in one packed atlas. A vertex where parts are welded belongs to one part,
+    its texture coordinates to the part whose faces use them."""
+    out = np.zeros_like(kit.uv)
+    for part, (first, _, first_face, last_face) in PARTS.items():
+        faces, faces_uv = kit.faces[first_face:last_face], kit.faces_uv[first_face:last_face]
         kind = part.split("_")[0]
         if kind == "eyeball":
-            names = np.where(corner_vertex[here] < first + _SCLERA_VERTICES, "sclera", "iris")
-            tiles = np.array([_TILES[f"{n}_{part[-1]}"] for n in names])
+            sclera = faces.max(1) < first + _SCLERA_VERTICES
+            chosen = {f"sclera_{part[-1]}": faces_uv[sclera], f"iris_{part[-1]}": faces_uv[~sclera]}
+        elif part in ("mouth_socket", "eye_socket_L", "eye_socket_R"):  # textured with the back of the head
+            chosen = {"head_neck": faces_uv}
         else:
-            socket = part in ("mouth_socket", "eye_socket_L", "eye_socket_R")  # textured with the back of the head
-            tile = "head_neck" if socket else part if part in _TILES else kind
-            tiles = np.tile(_TILES[tile], (len(here), 1))
-        inside = _TILE_MARGIN + (1 - 2 * _TILE_MARGIN) * np.clip(uv - np.floor(uv.min(0)), 0, 1)
-        out[here] = tiles[:, :2] + tiles[:, 2:] * inside
+            chosen = {part if part in _TILES else kind: faces_uv}
+        for tile, corners in chosen.items():
+            index = np.unique(corners[corners >= 0])
+            left, bottom, side = _TILES[tile]
+            inside = np.clip(kit.uv[index] - np.floor(kit.uv[index].min(0)), 0, 1)
+            out[index] = np.array([left, bottom]) + side * (_TILE_MARGIN + (1 - 2 * _TILE_MARGIN) * inside)
     return out
 
 
@@ -220,15 +223,18 @@ class IctHead(RiggedHead):
             drift[:, side] = kit.identities[:, first:last].mean(1)
         neutral = ((rest - EAR_CENTER) / 100).astype(np.float32)
         visible = np.flatnonzero((source < PARTS["face"][1]) | eye_weight.any(0))
+        expressions = (kit.expressions[:, source] / 100).astype(np.float32)
         ours = default_head().mean  # the same mean head in the same frame, with the landmarks as vertices
-        landmarks = ours.neutral[ours.landmark_vertices]
-        nearest = [visible[((neutral[visible] - p) ** 2).sum(1).argmin()] for p in landmarks]
+        jaw = ARKIT_INDEX["jawOpen"]  # with closed lips alone, upper and lower would be mixed up
+        ours_at = np.hstack([ours.neutral, 0.5 * ours.expression_deltas[jaw]])[ours.landmark_vertices]
+        kit_at = np.hstack([neutral, 0.5 * expressions[jaw]])[visible]
+        nearest = [visible[((kit_at - p) ** 2).sum(1).argmin()] for p in ours_at]
         mean = HeadRig(
             name="ict",
             triangles=corner.reshape(-1, 3).astype(np.int32),
-            uv=_atlas(kit, source, pairs[:, 1]).astype(np.float32),
+            uv=_atlas(kit)[pairs[:, 1]].astype(np.float32),
             neutral=neutral,
-            expression_deltas=(kit.expressions[:, source] / 100).astype(np.float32),
+            expression_deltas=expressions,
             eye_centers=((centers - EAR_CENTER) / 100).astype(np.float32),
             eye_weight=eye_weight.astype(np.float32),
             head_weight=head_weight.astype(np.float32),

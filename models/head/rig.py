@@ -60,7 +60,8 @@ class HeadRig:
         expression = np.asarray(expression, np.float32)
         if expression.shape != (N_EXPRESSIONS,) or np.shape(gaze) != (4,):
             raise ValueError(f"expression must be [52] and gaze [4], not {expression.shape} and {np.shape(gaze)}")
-        vertices = self.neutral + (expression @ self._basis).reshape(-1, 3)
+        moved = self.neutral + (expression @ self._basis).reshape(-1, 3)
+        vertices = moved.astype(np.float32, copy=False)
         for (index, weight), center, (yaw, pitch) in zip(
             self._eyes, self.eye_centers, np.reshape(gaze, (2, 2)), strict=True
         ):

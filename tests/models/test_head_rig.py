@@ -47,7 +47,7 @@ def test_moving_head_and_torso_together_is_rigid(rig: HeadRig) -> None:
     head, torso = pose(0.5, -0.2, 0.1, 0.2, -0.4), quaternion_from_euler(0.1, 0.0)
     world = pose(-0.7, 0.3, 1.0, -2.0, 0.5)
     moved = rig.vertices(expression, gaze, world @ head, quaternion_multiply(world.orientation, torso))
-    np.testing.assert_allclose(moved, world.apply(rig.vertices(expression, gaze, head, torso)), atol=2e-6)
+    np.testing.assert_allclose(moved, world.apply(rig.vertices(expression, gaze, head, torso).astype(float)), atol=2e-6)
 
 
 def test_the_torso_keeps_its_orientation_and_follows_the_pivot(rig: HeadRig) -> None:
