@@ -104,7 +104,7 @@ def find_repeats(differences: NDArray[np.float64]) -> NDArray[np.bool_]:
         drop = len(around) > 0 and differences[i] < 0.2 * np.median(around)
         repeated[i] = differences[i] == 0 or bool(drop)
     found = np.flatnonzero(repeated)
-    if len(found) < 8:
+    if len(found) < 5:
         return repeated
     for period in range(2, 13):
         phase = int(np.bincount(found % period, minlength=period).argmax())
