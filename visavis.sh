@@ -8,4 +8,5 @@ root="$(cd "$(dirname "$0")" && pwd)"
 
 need_debian_packages "${DEBIAN_RUN_PACKAGES[@]}"
 (cd "$root" && make_environment)
+export VISAVIS_LAUNCHER="$0"
 exec "$root/.venv/bin/visavis" run "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,6 @@ from renderer.messages import RenderedFrame
 import glfw  # isort: skip
 
 DEFAULT_REFRESH_HZ = 60.0
-OFFSCREEN_HINT = "use `visavis run --offscreen --frames 300 --record out.mp4` to run without a window"
 _ARROWS = {glfw.KEY_LEFT: "left", glfw.KEY_RIGHT: "right", glfw.KEY_UP: "up", glfw.KEY_DOWN: "down"}
 _NAMED = {glfw.KEY_ESCAPE: "Esc", glfw.KEY_F1: "F1", **_ARROWS}
 
@@ -37,7 +37,7 @@ def _open(title: str, size: tuple[int, int]) -> Any:
         return " ".join(errors[-1].split()) if errors else "GLFW gave no reason"
 
     if not glfw.init():
-        raise UserError(f"there is no display to open a window on ({reason()}); {OFFSCREEN_HINT}")
+        raise UserError(f"there is no display to open a window on ({reason()}); {offscreen_hint()}")
     glfw.window_hint(glfw.CONTEXT_VERSION_MAJOR, 3)
     glfw.window_hint(glfw.CONTEXT_VERSION_MINOR, 3)
     glfw.window_hint(glfw.OPENGL_PROFILE, glfw.OPENGL_CORE_PROFILE)
@@ -47,9 +47,15 @@ def _open(title: str, size: tuple[int, int]) -> Any:
     if not window:
         why = reason()
         glfw.terminate()
-        raise UserError(f"no OpenGL 3.3 window here ({why}); update the graphics driver, or {OFFSCREEN_HINT}")
+        raise UserError(f"no OpenGL 3.3 window here ({why}); update the graphics driver, or {offscreen_hint()}")
     glfw.make_context_current(window)
     return window
+
+
+def offscreen_hint() -> str:
+    """The same session without a window, as this person can type it: visavis.sh names itself in VISAVIS_LAUNCHER."""
+    launcher = os.environ.get("VISAVIS_LAUNCHER", "visavis run")
+    return f"use `{launcher} --offscreen --frames 300 --record out.mp4` to run without a window"
 
 
 class WindowPresenter:
