@@ -1,1 +1,1 @@
-"""The ground floor: geometry, head models, networks, files, training and evaluation. No window, thread or device choice."""
+"""The ground floor: geometry, head models, networks, files, training, evaluation. No window, thread, device choice."""

@@ -101,7 +101,7 @@ def _part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[An
 
 def _picture(tensors: dict[str, NDArray[Any]], key: str) -> NDArray[np.uint8]:
     image = tensors[key]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not 8 <= min(image.shape[:2]):
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not min(image.shape[:2]) >= 8:
         raise ValueError(f"{key} is no RGB picture")
     if max(image.shape[:2]) > MAX_PLATE_SIDE:
         raise ValueError(f"{key} is larger than {MAX_PLATE_SIDE} pixels")

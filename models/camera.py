@@ -71,8 +71,8 @@ class Crop:
         return m
 
 
-# Side of the head-stabilised window at the head's depth, and how far its centre lies above the ears' midpoint. Shoulders
-# to hair fit with room for motion; in units of our head (about 0.15 m from ear to ear) this is 2.2 ear distances.
+# Side of the head-stabilised window at the head's depth, and how far its centre lies above the ears' midpoint.
+# Shoulders to hair fit with room for motion; our head is about 0.15 m from ear to ear, so this is 2.2 ear distances.
 CROP_EXTENT_M = 0.34
 CROP_RAISE_M = 0.005
 

@@ -146,4 +146,6 @@ def look_at(eye: Array, target: Array, up: Array | None = None) -> Pose:
     if np.linalg.norm(x) < 1e-9:
         x = np.array([1.0, 0.0, 0.0])
     x /= np.linalg.norm(x)
-    return Pose(np.asarray(eye, dtype=np.float64).copy(), matrix_to_quaternion(np.stack([x, np.cross(z, x), z], axis=1)))
+    return Pose(
+        np.asarray(eye, dtype=np.float64).copy(), matrix_to_quaternion(np.stack([x, np.cross(z, x), z], axis=1))
+    )

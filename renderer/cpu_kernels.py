@@ -15,7 +15,7 @@ _OPTIONS = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "a
 
 @njit(**_OPTIONS)
 def sample_texture(texture: Floats, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Floats) -> None:
-    """texture: [T, T, C]; uv: [S, S, >=2]; triangle: [S, S], < 0 where empty; scale: [C] (harmonics); out: [S, S, C]."""
+    """texture: [T, T, C]; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty; scale: [C] harmonics; out: [S, S, C]."""
     t, channels = texture.shape[0], texture.shape[2]
     for i in range(triangle.shape[0]):
         for j in range(triangle.shape[1]):
@@ -123,7 +123,12 @@ def finish_warp(picture: Floats, source: Floats, residual: Floats, rgba: NDArray
             c, d = (1 - tx) * ty, tx * ty
             k = (i % 2) * 2 + j % 2
             for ch in range(4):
-                v = a * picture[y0, x0, ch] + b * picture[y0, x1, ch] + c * picture[y1, x0, ch] + d * picture[y1, x1, ch]
+                v = (
+                    a * picture[y0, x0, ch]
+                    + b * picture[y0, x1, ch]
+                    + c * picture[y1, x0, ch]
+                    + d * picture[y1, x1, ch]
+                )
                 v += residual[i // 2, j // 2, ch * 4 + k]
                 value[ch] = min(max(v, np.float32(0.0)), np.float32(1.0))
             _store(value, rgba, i, j)

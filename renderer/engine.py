@@ -137,7 +137,7 @@ class PlainEngine:
 
 
 def to_rgba(rgb: torch.Tensor, mask: torch.Tensor) -> tuple[NDArray[np.uint8], bool]:
-    """[1, 3, S, S] straight colour and [1, 1, S, S] mask to premultiplied uint8 [S, S, 4]; and whether all was finite."""
+    """[1, 3, S, S] straight colour, [1, 1, S, S] mask: premultiplied uint8 [S, S, 4], and whether all was finite."""
     picture = torch.cat([rgb, mask], dim=1)[0].float()
     finite = bool(torch.isfinite(picture).all())
     picture = picture.nan_to_num().clamp(0, 1)
@@ -188,7 +188,7 @@ def make_engine(avatar: Avatar, device: str, size: int | None = None) -> Engine:
 
 
 def engine_factories(avatar: Avatar, devices: list[str], size: int | None = None) -> list[Callable[[], Engine]]:
-    """One factory per worker, to be called in the worker's own thread. Raises UserError for a device that is not there."""
+    """One factory per worker, to be called in the worker's thread. Raises UserError for a device that is not there."""
     for device in devices:
         check_device(device)
     return [partial(make_engine, avatar, device, size) for device in devices]

@@ -105,7 +105,12 @@ class CpuEngine:
         kernels.pool(visible, 4, self._coarse, self._coarse.shape[2] - 1)
         kernels.gather(cached.fine, source, 2, self._fine)
         kernels.sample_texture_halved(
-            self.texture, raster.attributes, raster.triangle, self._scale(geometry.view, channels), self._fine, CACHE_CHANNELS
+            self.texture,
+            raster.attributes,
+            raster.triangle,
+            self._scale(geometry.view, channels),
+            self._fine,
+            CACHE_CHANNELS,
         )
         kernels.pool(visible, 2, self._fine, CACHE_CHANNELS + channels)
         timer.lap("gather")

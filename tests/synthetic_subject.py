@@ -8,10 +8,10 @@ import av
 import numpy as np
 
 from models.camera import Camera, head_crop
+from models.files import file_sha256
 from models.geometry import Pose, quaternion_from_euler
 from models.head.protocol import REQUIRED_REGIONS
 from models.head.rig import HeadRig
-from models.files import file_sha256
 from models.raster import Rasterizer
 from models.track_file import Mattes, Track, VideoSource
 from renderer.raster import make_rasterizer
@@ -21,7 +21,9 @@ def ball_rig(rows: int = 20, columns: int = 28) -> HeadRig:
     """An ellipsoid of a head's size with one expression (jawOpen pulls the lower front down)."""
     v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
     polar, around = np.pi * (1 - v), 2 * np.pi * (u - 0.5)  # u = 0.5 is the front, v = 1 the top
-    points = np.stack([0.075 * np.sin(polar) * np.sin(around), 0.11 * np.cos(polar), 0.09 * np.sin(polar) * np.cos(around)], -1)
+    points = np.stack(
+        [0.075 * np.sin(polar) * np.sin(around), 0.11 * np.cos(polar), 0.09 * np.sin(polar) * np.cos(around)], -1
+    )
     index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, 1:].ravel(), index[1:, :-1].ravel()
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)

@@ -14,7 +14,7 @@ from models.errors import UserError
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Measure an avatar on held-out frames: PSNR, SSIM, L1 of G, of the warps and of what a display without them shows."""
+    """Measure an avatar on held-out frames: PSNR, SSIM, L1 of G, of the warps and of what a display shows without."""
 
     avatar: Annotated[Path, tyro.conf.Positional]
     """The avatar file."""
@@ -26,7 +26,7 @@ class EvaluateConfig:
     """Write the figures to this file."""
 
     split: Literal["most", "blocks", "tail"] | None = None
-    """Another split than the one that the avatar was trained with: then it has seen some of these frames, which is said."""
+    """Another split than the avatar was trained with: then it has seen some of these frames, which is said."""
 
     frames: int = 0
     """Only about so many held-out frames (0: all)."""

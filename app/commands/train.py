@@ -82,7 +82,7 @@ class TrainConfig:
 
 
 def train(config: TrainConfig) -> int:
-    """Returns 0, or 130/143 when interrupted (the checkpoint is saved). Raises UserError for input that cannot be used."""
+    """Returns 0, or 130/143 when interrupted (the checkpoint is saved). Raises UserError for unusable input."""
     keep_freed_memory()
     trainer, out = _prepare(config)
     folder = out.with_suffix(".training")
@@ -149,14 +149,27 @@ def _prepare(config: TrainConfig) -> tuple[Trainer, Path]:
 
 def _loop(trainer: Trainer, config: TrainConfig, folder: Path, checkpoint: Path) -> int:
     """0 when all steps are done, else the exit code of the signal that stopped it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     stop: list[int] = []
     before = {s: signal.signal(s, lambda number, _: stop.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
     saved_at, started, start_step = time.monotonic(), time.monotonic(), trainer.next_step
     shown: dict[str, float] = {}
     terminal = sys.stdout.isatty()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
 
     with Progress(*columns, disable=not terminal) as progress:
         task = progress.add_task("training", total=config.steps, completed=trainer.next_step)
@@ -223,6 +236,9 @@ def _finish(trainer: Trainer, config: TrainConfig, out: Path, checkpoint: Path) 
     avatar = make_avatar(network, store.track, config.name or out.stem, picture, details)
     save_avatar(out, avatar)
     for name, row in details["figures"].items():
-        print(f"{name:8} PSNR {row['psnr']:.2f} dB  face {row['face']['psnr']:.2f} dB  SSIM {row['ssim']:.4f}  L1 {row['l1']:.4f}")
+        print(
+            f"{name:8} PSNR {row['psnr']:.2f} dB  face {row['face']['psnr']:.2f} dB  "
+            f"SSIM {row['ssim']:.4f}  L1 {row['l1']:.4f}"
+        )
     print(f"wrote {out}", flush=True)
     checkpoint.unlink(missing_ok=True)

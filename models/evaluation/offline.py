@@ -41,7 +41,7 @@ def draw_frame(network: AvatarNetwork, store: FrameStore, i: int) -> DrawnFrame:
 
 
 def warp_frame(network: AvatarNetwork, store: FrameStore, cached: DrawnFrame, target: DrawnFrame) -> dict[str, Tensor]:
-    """"warp": the network's picture [3, S, S] of the target from the cached frame; "mesh": the same without the
+    """ "warp": the network's picture [3, S, S] of the target from the cached frame; "mesh": the same without the
     residual, where the warp is ours."""
     source, visible = stack_motion([cached.sample], [target.sample], store.rasterize, store.track.rig.triangles)
     view = stack_views([target.sample])
@@ -64,7 +64,9 @@ def late_frame(cached: DrawnFrame, target: DrawnFrame) -> Tensor:
     affine = (to_new @ np.linalg.inv(to_old))[:2]
     picture = cached.g.permute(1, 2, 0).contiguous().numpy()
     plate = target.plate.permute(1, 2, 0).contiguous().numpy()
-    moved = cv2.warpAffine(picture, affine, (s, s), dst=plate.copy(), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
+    moved = cv2.warpAffine(
+        picture, affine, (s, s), dst=plate.copy(), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    )
     return torch.from_numpy(np.ascontiguousarray(moved)).permute(2, 0, 1)
 
 

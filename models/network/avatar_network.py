@@ -73,7 +73,7 @@ class AvatarNetwork(nn.Module):
 
 
 def composite(rgb: Tensor, mask: Tensor, background: Tensor) -> Tensor:
-    """The static background behind the predicted mask (paper section 3.1); all [B, ., S, S], background [B, 3, S, S]."""
+    """The static background [B, 3, S, S] behind the predicted mask (paper section 3.1)."""
     mask = mask.clamp(0, 1)
     return rgb.clamp(0, 1) * mask + background * (1 - mask)
 

@@ -97,9 +97,7 @@ class Generator(nn.Module):
         self.low_pass = LowPass()
         outs = [8 * w, 8 * w, 4 * w, 2 * w, 4 + CACHE_CHANNELS]
         up_ins = [8 * w, 16 * w, 12 * w, 6 * w, 3 * w]
-        self.up = nn.ModuleList(
-            Up(i, o, norm, last=k == 4) for k, (i, o) in enumerate(zip(up_ins, outs, strict=True))
-        )
+        self.up = nn.ModuleList(Up(i, o, norm, last=k == 4) for k, (i, o) in enumerate(zip(up_ins, outs, strict=True)))
 
     def forward(self, features: Tensor) -> GeneratorOutput:
         """features: [B, texture_channels, S, S], already modulated by the harmonics."""

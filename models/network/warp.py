@@ -64,7 +64,7 @@ def move(image: Tensor, source: Tensor) -> Tensor:
 
 
 def halve_field(source: Tensor) -> Tensor:
-    """[B, H, W, 2] to [B, H/2, W/2, 2]: the mean of 2 x 2 pixels, which is the position of the coarser pixel's centre."""
+    """[B, H, W, 2] to [B, H/2, W/2, 2]: the mean of 2 x 2 pixels is the position of the coarser pixel's centre."""
     return F.avg_pool2d(source.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 

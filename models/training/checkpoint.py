@@ -53,7 +53,8 @@ def load_checkpoint(
         keys = set(recipe) | set(found if isinstance(found, dict) else {})
         differ = [k for k in sorted(keys) if not isinstance(found, dict) or found.get(k) != recipe.get(k)]
         raise UserError(
-            f"{path} was trained with other settings ({', '.join(differ)}): give the same ones, or train without --resume"
+            f"{path} was trained with other settings ({', '.join(differ)}): "
+            "give the same ones, or train without --resume"
         )
     step, log = manifest.get("step"), manifest.get("log")
     if not isinstance(step, int) or not isinstance(log, list):

@@ -49,7 +49,9 @@ class FrameStore:
         self.scale = min(1.0, size / float(np.median(track.crop[:, 2])))
         max_side = round(longer * self.scale)
         if len(track) * 3 * max_side * max_side > MAX_RAM_BYTES:
-            raise UserError(f"{video.name}: {len(track)} frames at this size do not fit into memory; use a smaller --size")
+            raise UserError(
+                f"{video.name}: {len(track)} frames at this size do not fit into memory; use a smaller --size"
+            )
         wanted = {int(k): i for i, k in enumerate(track.frame_index)}
         images: list[NDArray[np.uint8] | None] = [None] * len(track)
         for k, _, rgb in read_frames(video, indices=list(wanted), max_side=max_side):
@@ -74,7 +76,9 @@ class FrameStore:
         h, w = self.images[i].shape[:2]
 
         def cut(image: NDArray[np.uint8], affine: NDArray[np.float64], border: int) -> NDArray[np.uint8]:
-            return np.asarray(cv2.warpAffine(image, affine, (s, s), flags=cv2.INTER_LINEAR, borderMode=border), np.uint8)
+            return np.asarray(
+                cv2.warpAffine(image, affine, (s, s), flags=cv2.INTER_LINEAR, borderMode=border), np.uint8
+            )
 
         return Sample(
             cut(self.images[i], scaled, cv2.BORDER_REPLICATE),

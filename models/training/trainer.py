@@ -104,7 +104,7 @@ class Trainer:
         return pairs
 
     def step(self) -> dict[str, float]:
-        """One update; returns the losses. Raises FloatingPointError when the loss is not finite (nothing is updated)."""
+        """One update; returns the losses. Raises FloatingPointError, updating nothing, when the loss is not finite."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, self.next_step])
         pairs = self.choose(rng)
@@ -173,9 +173,7 @@ class Trainer:
         mine, theirs = list(self.average.parameters()), list(self.network.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
 
-    def run(
-        self, until: int, report: Callable[[int, dict[str, float]], None], stopped: Callable[[], bool]
-    ) -> bool:
+    def run(self, until: int, report: Callable[[int, dict[str, float]], None], stopped: Callable[[], bool]) -> bool:
         """Steps up to `until`; `report(step, losses)` after each. Returns False when `stopped()` said so."""
         while self.next_step < until:
             if stopped():

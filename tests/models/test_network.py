@@ -15,7 +15,9 @@ SMALL = NetworkConfig(size=64, width=8, texture_size=64, warp_width=8)
 
 
 def random_view(size: int, batch: int = 2) -> View:
-    return View(torch.rand(batch, size, size, 2), torch.ones(batch, 1, size, size), torch.rand(batch, 9), torch.rand(batch, 60))
+    return View(
+        torch.rand(batch, size, size, 2), torch.ones(batch, 1, size, size), torch.rand(batch, 9), torch.rand(batch, 60)
+    )
 
 
 def identity_source(size: int, batch: int = 2) -> torch.Tensor:
@@ -167,8 +169,8 @@ def test_composite_puts_the_background_behind_the_mask() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"size": 100}, {"size": 1 << 20}, {"width": 7}, {"width": 4096}, {"texture_size": 1 << 16}, {"texture_levels": 9},
-        {"warp": "magic"}, {"size": 256.0}, {"surprise": 1}, {"texture_channels": 8}, [], None, {"size": True},
+        {"size": 100}, {"size": 1 << 20}, {"width": 7}, {"width": 4096}, {"texture_size": 1 << 16},
+        {"texture_levels": 9}, {"warp": "magic"}, {"size": 256.0}, {"surprise": 1}, {"texture_channels": 8}, [], None, {"size": True},
     ],
 )  # fmt: skip
 def test_absurd_configurations_are_refused(bad: object) -> None:
