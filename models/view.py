@@ -45,7 +45,7 @@ def head_view(
     if crop is None:
         crop = head_crop(camera, T_eye_head.position, size)
     world = rig.vertices(head.expression, head.gaze, head.T_world_head)
-    pixels = camera.cropped(crop).project(T_eye_world.apply(world))
+    pixels = camera.cropped(crop).project(T_eye_world.apply(world.astype(np.float64)))
     turn = rotation_vector(T_eye_head.orientation)
     centre = [(crop.center_x - camera.cx) / camera.fx, (crop.center_y - camera.cy) / camera.fy]
     state = np.concatenate([head.expression, turn, T_eye_head.position, centre])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.messages import ViewRequest
 
 Floats = NDArray[np.float32]
+M = TypeVar("M", bound=nn.Module)
 
 
 class CpuFeatures(NamedTuple):
@@ -50,7 +51,7 @@ class CpuEngine:
         self.device = device_name("cpu")
         self.geometry = GeometryStage(avatar, s)
         self.generator = self._ready(avatar.network.generator)
-        self.warp_network: MotionWarp = self._ready(avatar.network.warp)
+        self.warp_network = self._ready(avatar.network.warp)
         with torch.inference_mode():
             merged = avatar.network.texture.merged()[0].permute(1, 2, 0).contiguous()
         self.texture: Floats = merged.numpy()
@@ -59,8 +60,8 @@ class CpuEngine:
         self._coarse = np.empty((s // 4, s // 4, 2 * config.warp_width + CACHE_CHANNELS + 1), np.float32)
         self._fine = np.empty((s // 2, s // 2, CACHE_CHANNELS + channels + 1), np.float32)
 
-    def _ready(self, module: nn.Module) -> nn.Module:  # type: ignore[type-var]
-        return copy.deepcopy(module).to(self.dtype).to(memory_format=torch.channels_last).eval()  # type: ignore
+    def _ready(self, module: M) -> M:
+        return copy.deepcopy(module).to(self.dtype).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def _tensor(self, array: Floats) -> torch.Tensor:
         """[H, W, C] as a channels-last [1, C, H, W] of the engine's dtype."""

@@ -61,7 +61,7 @@ class FrameStore:
         self.images: list[NDArray[np.uint8]] = [image for image in images if image is not None]
         h, w = self.images[0].shape[:2]
         self.scale = w / track.camera.width
-        self.plate = cv2.resize(track.plate, (w, h), interpolation=cv2.INTER_AREA)
+        self.plate = np.asarray(cv2.resize(track.plate, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
 
     def sample(self, i: int, crop: Crop | None = None) -> Sample:
         """Kept frame i in its stabilised window, or in `crop` (video pixels)."""

@@ -170,7 +170,8 @@ def test_composite_puts_the_background_behind_the_mask() -> None:
     "bad",
     [
         {"size": 100}, {"size": 1 << 20}, {"width": 7}, {"width": 4096}, {"texture_size": 1 << 16},
-        {"texture_levels": 9}, {"warp": "magic"}, {"size": 256.0}, {"surprise": 1}, {"texture_channels": 8}, [], None, {"size": True},
+        {"texture_levels": 9}, {"warp": "magic"},
+        {"size": 256.0}, {"surprise": 1}, {"texture_channels": 8}, [], None, {"size": True},
     ],
 )  # fmt: skip
 def test_absurd_configurations_are_refused(bad: object) -> None:

@@ -1,0 +1,111 @@
+"""Fills the README's figures from the JSON files in tests/benchmarks/results; no number there comes from elsewhere.
+
+python tests/benchmarks/figures.py           # rewrite README.md
+python tests/benchmarks/figures.py --check   # fail when README.md does not say what the files say
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
+BEGIN, END = "<!-- figures: begin.", "<!-- figures: end -->"
+
+
+def load(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def quality(name: str, title: str, command: str) -> list[str]:
+    """One table of `visavis evaluate --json`."""
+    report = load(name)
+    rows = report["models"]
+    lines = [
+        f"### {title}",
+        "",
+        f"`{command}`: {report['frames']} held-out frames, split *{report['split']}*.",
+        "",
+        "| | PSNR | SSIM | L1 | face PSNR | face, against G |",
+        "|---|---|---|---|---|---|",
+    ]
+    labels = {
+        "G": "complete rendering (G)",
+        "warp_1x": "warp 1x",
+        "warp_2x": "warp 2x",
+        "warp_d4": "warp, 4 frames from the cache",
+        "mesh_d1": "mesh motion alone, 1 frame",
+        "late_1": "last complete frame, 1 late",
+        "late_2": "last complete frame, 2 late",
+        "late_4": "last complete frame, 4 late",
+    }
+    for key, label in labels.items():
+        if key in rows:
+            r = rows[key]
+            to_g = "" if key == "G" else f"{r['to_g_face_psnr']:.1f}"
+            lines.append(
+                f"| {label} | {r['psnr']:.2f} | {r['ssim']:.4f} | {r['l1']:.4f} | {r['face']['psnr']:.2f} | {to_g} |"
+            )
+    gains = ", ".join(f"{v:+.2f} dB at distance {k.rsplit('_', 1)[1]}" for k, v in report["gains_db"].items())
+    return [*lines, "", f"The warp over the late frame, on the face: {gains}.", ""]
+
+
+def speed() -> list[str]:
+    lines = ["### Speed", "", "Two CPU cores, 256 px, bundled avatar, no display:", ""]
+    lines += [
+        "| | fps | pose to frame p50 | p95 | p99 | warp p50 | cache p50 | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, label in (("live_1x", "1x"), ("live_2x", "2x")):
+        r = load(name)
+        s = r["stages_ms"]
+        total = s["pose_to_frame"]
+        lines.append(
+            f"| {label} | {r['fps']:.0f} | {total['p50']:.1f} ms | {total['p95']:.1f} | {total['p99']:.1f} | "
+            f"{s['warp']['p50']:.1f} ms | {s['cache']['p50']:.1f} ms | {r['peak_rss_mb']:.0f} MB |"
+        )
+    memory = load("memory")
+    return [
+        *lines,
+        "",
+        "`visavis run --offscreen --frames 2000 --devices cpu,cpu --warp 2x --report r.json` (and `--warp 1x`).",
+        "",
+        f"Over {memory['minutes']:.0f} minutes at 60 fps, memory after the first minute "
+        f"{memory['rss_mb_after_warm_up']:.0f} MB, at the end {memory['rss_mb_at_end']:.0f} MB "
+        "(`python tests/benchmarks/bench_memory.py`).",
+        "",
+    ]
+
+
+def figures() -> str:
+    lines = quality(
+        "evaluate_d6", "Quality, a person's clip (d6)", "visavis evaluate d6.avatar d6.track --json evaluate.json"
+    )
+    lines += quality(
+        "evaluate_first", "Quality, the bundled avatar", "visavis evaluate first.avatar performer.track --json e.json"
+    )
+    lines += speed()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN, 1)
+    first_line, _ = rest.split("\n", 1)
+    tail = text.split(END, 1)[1]
+    new = f"{head}{BEGIN}{first_line}\n{figures()}{END}{tail}"
+    if "--check" in sys.argv:
+        if new != text:
+            raise SystemExit(
+                "README.md does not say what tests/benchmarks/results says: run tests/benchmarks/figures.py"
+            )
+        return
+    readme.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
