@@ -104,7 +104,7 @@ class Track:
     position: NDArray[np.float64]  # [N, 3] of T_camera_head, metres
     orientation: NDArray[np.float64]  # [N, 4] of T_camera_head, xyzw
     crop: NDArray[np.float32]  # [N, 3] stabilised window: centre x, centre y, side in video pixels
-    landmarks: NDArray[np.float32]  # [N, 478, 2] as detected, video pixels
+    landmarks: NDArray[np.float32]  # [N, 478, 2] as detected, then made to follow the pixels; video pixels
     error_percent: NDArray[np.float32]  # [N] mean landmark reprojection error, % of the inter-ocular distance
     segment: NDArray[np.int32]  # [N] runs of consecutive frames; a new run begins after a lost frame
     mattes: Mattes  # N foreground alphas of the whole frame, scaled to at most MAX_MATTE_SIDE

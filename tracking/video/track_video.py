@@ -19,11 +19,13 @@ from models.head.visavis_head import VisavisHead
 from models.track_file import Mattes, Track, VideoSource
 from models.video_frames import probe_video, read_frames
 from tracking.video.fit import Fit, fit_clip, outliers
+from tracking.video.flow import follow_pixels
 from tracking.video.landmarks import FaceLandmarker
 from tracking.video.mattes import Matter, clean_plate, matte_size, plate_frames
 from tracking.video.observe import MIN_FRAMES, Observations, Progress, observe_video
 from tracking.video.segmentation import PersonNetwork
 from tracking.video.silhouette import fit_silhouette
+from tracking.video.solver import FACE
 from tracking.video.stabilise import stabilised_crops
 
 FIT_FAILED = "the fit does not explain it"
@@ -48,6 +50,9 @@ def track_video(
     info = probe_video(path)
     with FaceLandmarker(face_model) as landmarker:
         seen = observe_video(path, landmarker, progress, limit)
+    detected = seen.landmarks
+    images = (rgb for _, _, rgb in read_frames(path, seen.frame_index.tolist()))
+    seen = dataclasses.replace(seen, landmarks=follow_pixels(images, detected, seen.segments(), progress))
     fit = fit_clip(VisavisHead(), seen, info.width, info.height, progress, focal)
     bad = outliers(fit.error_percent)
     kept = ~bad
@@ -84,7 +89,7 @@ def track_video(
         segment=segment,
         mattes=mattes,
         plate=plate,
-        statistics=_statistics(seen, fit, kept),
+        statistics=_statistics(seen, fit, kept, detected[kept]),
     )  # fmt: skip
 
 
@@ -93,7 +98,11 @@ def _subset(seen: Observations, kept: NDArray[np.bool_]) -> Observations:
     return dataclasses.replace(seen, **{name: getattr(seen, name)[kept] for name in names})
 
 
-def _statistics(seen: Observations, fit: Fit, kept: NDArray[np.bool_]) -> dict[str, Any]:
+def _statistics(
+    seen: Observations, fit: Fit, kept: NDArray[np.bool_], detected: NDArray[np.float32]
+) -> dict[str, Any]:
+    """seen: the kept frames; detected: their landmarks [N, 478, 3] before they were made to follow the pixels."""
+    slid = np.linalg.norm((detected - seen.landmarks)[:, :FACE, :2], axis=-1)
     return {
         "kept": int(kept.sum()),
         "lost": {str(index): reason for index, reason in sorted(seen.lost.items())},
@@ -103,6 +112,7 @@ def _statistics(seen: Observations, fit: Fit, kept: NDArray[np.bool_]) -> dict[s
         "error_percent_median": float(np.median(fit.error_percent[kept])),
         "error_percent_p95": float(np.percentile(fit.error_percent[kept], 95)),
         "error_px_median": float(np.median(fit.error_px[kept])),
+        "detector_slide_px_median": float(np.median(slid)),
         "focal_px": float(fit.camera.fx),
         "distance_m_median": float(np.median(-fit.position[kept, 2])),
     }

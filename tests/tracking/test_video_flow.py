@@ -1,0 +1,72 @@
+"""Landmarks follow the pixels: a detector that slides on the skin is corrected, a still one is left alone."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from tracking.video.flow import follow_pixels
+from tracking.video.solver import FACE, FACE_OVAL
+
+SIDE, COUNT = 160, 30
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def scene() -> tuple[list[np.ndarray], np.ndarray]:
+    """Frames of a textured sheet in motion, and where its 468 points truly are, [N, 478, 3]."""
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.uniform(0, 255, (SIDE, SIDE, 3)).astype(np.float32), (0, 0), 1.5)
+    texture = ((texture - texture.min()) / np.ptp(texture) * 255).astype(np.uint8)
+    points = rng.uniform(40, 120, (478, 2))
+    points[33], points[263] = (50, 70), (110, 70)
+    frames: list[np.ndarray] = []
+    truth = np.zeros((COUNT, 478, 3), np.float32)
+    for i in range(COUNT):
+        turn, shift = 0.05 * np.sin(i / 5), np.array([6 * np.sin(i / 4), 4 * np.cos(i / 6)])
+        matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        offset = shift + np.array([80, 80]) - matrix @ np.array([80, 80])
+        affine = np.column_stack([matrix, offset + 0.5 * matrix.sum(axis=1) - 0.5])
+        frames.append(cv2.warpAffine(texture, affine, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT))
+        truth[i, :, :2] = points @ matrix.T + offset
+    return frames, truth
+
+
+def motion_error(landmarks: np.ndarray, truth: np.ndarray) -> float:
+    inner = np.setdiff1d(np.arange(FACE), FACE_OVAL)
+    wrong = np.diff(landmarks[:, inner, :2] - truth[:, inner, :2], axis=0)
+    return float(np.sqrt((wrong**2).sum(axis=-1).mean()))
+
+
+def test_sliding_and_jitter_are_taken_out_and_irises_left_alone() -> None:
+    frames, truth = scene()
+    rng = np.random.default_rng(1)
+    slide = 2.0 * np.sin(np.arange(COUNT)[:, None, None] / 3 + rng.uniform(0, 6, (1, 478, 2)))
+    detected = truth.copy()
+    detected[..., :2] += slide + rng.normal(0, 0.2, slide.shape)
+    followed = follow_pixels(frames, detected, np.zeros(COUNT, np.int32), quiet)
+    assert motion_error(followed, truth) < 0.35 * motion_error(detected, truth)
+    offset = (followed - truth)[:, :FACE, :2].mean(axis=0)
+    assert np.abs(offset).mean() < 1.0  # anchored: nothing drifts away
+    np.testing.assert_array_equal(followed[:, FACE:], detected[:, FACE:])
+    np.testing.assert_array_equal(followed[..., 2], detected[..., 2])
+
+
+def test_true_detections_stay_where_they_are() -> None:
+    frames, truth = scene()
+    followed = follow_pixels(frames, truth, np.zeros(COUNT, np.int32), quiet)
+    assert np.abs(followed - truth).mean() < 0.1
+
+
+def test_no_link_crosses_a_cut() -> None:
+    """Two unrelated runs: the result equals that of each run alone."""
+    frames, truth = scene()
+    noisy = truth + np.random.default_rng(2).normal(0, 1, truth.shape).astype(np.float32)
+    half = COUNT // 2
+    segment = np.repeat([0, 1], half).astype(np.int32)
+    both = follow_pixels(frames, noisy, segment, quiet)
+    for part in (slice(0, half), slice(half, COUNT)):
+        alone = follow_pixels(frames[part], noisy[part], segment[part], quiet)
+        np.testing.assert_allclose(both[part], alone, atol=0.02)
