@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -126,10 +126,7 @@ def _prepare(config: TrainConfig) -> tuple[Trainer, Path]:
         raise UserError("--steps must be at least 1 and --pairs between 1 and 256")
     warp = "none" if config.baseline else config.warp
     if config.preset == "paper":
-        paper = NetworkConfig.paper()
-        network = NetworkConfig(
-            paper.size, paper.width, paper.texture_size, norm=paper.norm, warp="none" if config.baseline else paper.warp
-        )
+        network = replace(NetworkConfig.paper(), **({"warp": "none"} if config.baseline else {}))
     else:
         network = NetworkConfig(config.size, config.width, config.texture_size, warp=warp, warp_width=config.warp_width)
     track = load_track(config.track)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.evaluation.metrics import Figures, figures, mean_figures
+from models.evaluation.metrics import Figures, figures, mean_figures, psnr
 from models.network.avatar_network import AvatarNetwork, Drawn, composite
 from models.network.warp import MotionWarp
 from models.training.frames import FrameStore, Sample, stack_motion, stack_pictures, stack_views
@@ -84,7 +84,7 @@ def evaluate(
     warps drawn from each cache are. Frames without a partner at a distance do not count for it.
     """
     network.eval()
-    rows: dict[str, list[tuple[Figures, Figures, Figures]]] = defaultdict(list)
+    rows: dict[str, list[Row]] = defaultdict(list)
     distances = tuple(distances)
     wanted = {d: {int(b): int(a) for a, b in pairs_at(indices, block, d)} for d in distances}
     kept: dict[int, DrawnFrame] = {}
@@ -109,25 +109,33 @@ def evaluate(
     return {name: _summary(values) for name, values in rows.items() if values}
 
 
-def _add(rows: list[tuple[Figures, Figures, Figures]], target: DrawnFrame, picture: Tensor) -> None:
+class Row(NamedTuple):
+    """frame, face: against the truth; to_g: PSNR of the face against G's own picture."""
+
+    frame: Figures
+    face: Figures
+    to_g: float
+
+
+def _add(rows: list[Row], target: DrawnFrame, picture: Tensor) -> None:
     x0, y0, x1, y1 = target.sample.box
     face = (slice(None), slice(y0, y1), slice(x0, x1))
     rows.append(
-        (
+        Row(
             figures(picture, target.truth, target.inside),
             figures(picture[face], target.truth[face], target.inside[face]),
-            figures(picture[face], target.g[face]),
+            psnr(picture[face], target.g[face]),
         )
     )
 
 
-def _summary(rows: list[tuple[Figures, Figures, Figures]]) -> dict[str, Any]:
-    frame, face, to_g = (mean_figures([row[k] for row in rows]) for k in range(3))
+def _summary(rows: list[Row]) -> dict[str, Any]:
+    frame, face = mean_figures([row.frame for row in rows]), mean_figures([row.face for row in rows])
     return {
         "psnr": round(frame.psnr, 3),
         "ssim": round(frame.ssim, 4),
         "l1": round(frame.l1, 5),
         "face": {"psnr": round(face.psnr, 3), "ssim": round(face.ssim, 4), "l1": round(face.l1, 5)},
-        "to_g_face_psnr": round(to_g.psnr, 3),
+        "to_g_face_psnr": round(sum(row.to_g for row in rows) / len(rows), 3),
         "frames": len(rows),
     }

@@ -22,7 +22,8 @@ class NetworkConfig:
     size: output in pixels, a multiple of 32. width: channels of the first level (paper: 128). texture_size and
     texture_levels: finest texels and number of pyramid levels. warp: "motion" moves the cache by the mesh's own
     motion and adds a shallow residual (ours), "published" is the paper's implicit warp, "none" trains G alone.
-    warp_width: channels of the motion warp.
+    warp_width: channels of the motion warp. detail: adds the texture's features to the last level at full size; the
+    paper's U-Net has no skip there, so its finest level can only enlarge what the half-size level knows.
     """
 
     size: int = 256
@@ -33,6 +34,7 @@ class NetworkConfig:
     norm: Norm = "group"
     warp: WarpKind = "motion"
     warp_width: int = 24
+    detail: bool = True
 
     def __post_init__(self) -> None:
         ok = (
@@ -58,7 +60,7 @@ class NetworkConfig:
     @staticmethod
     def paper() -> NetworkConfig:
         """Section 4 and the supplement's widths at 512 px."""
-        return NetworkConfig(size=512, width=128, texture_size=1024, norm="instance", warp="published")
+        return NetworkConfig(size=512, width=128, texture_size=1024, norm="instance", warp="published", detail=False)
 
     @staticmethod
     def from_dict(values: Any) -> NetworkConfig:
@@ -68,6 +70,10 @@ class NetworkConfig:
             raise UserError(f"network configuration has unknown entries; known are {', '.join(known)}")
         for key, value in values.items():
             if key in ("norm", "warp"):
+                continue
+            if key == "detail":
+                if not isinstance(value, bool):
+                    raise UserError(f"network configuration: detail must be true or false, not {value!r}")
                 continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise UserError(f"network configuration: {key} must be a whole number, not {value!r}")

@@ -84,7 +84,11 @@ class LowPass(nn.Module):
 
 
 class Generator(nn.Module):
-    """Five levels down and up; widths w, 2w, 4w, 8w, 8w of `config.width` (the paper's 128..1024 at w = 128)."""
+    """Five levels down and up; widths w, 2w, 4w, 8w, 8w of `config.width` (the paper's 128..1024 at w = 128).
+
+    `config.detail` adds a convolution of the texture's features to the last level: full-size detail that the paper's
+    U-Net has no way to carry.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -95,8 +99,10 @@ class Generator(nn.Module):
             Down(i, o, norm, first=k == 0, last=k == 4) for k, (i, o) in enumerate(zip(ins, widths, strict=True))
         )
         self.low_pass = LowPass()
-        outs = [8 * w, 8 * w, 4 * w, 2 * w, 4 + CACHE_CHANNELS]
+        last = 4 + CACHE_CHANNELS
+        outs = [8 * w, 8 * w, 4 * w, 2 * w, last]
         up_ins = [8 * w, 16 * w, 12 * w, 6 * w, 3 * w]
+        self.detail = nn.Conv2d(config.texture_channels, last, 3, padding=1, bias=False) if config.detail else None
         self.up = nn.ModuleList(Up(i, o, norm, last=k == 4) for k, (i, o) in enumerate(zip(up_ins, outs, strict=True)))
 
     def forward(self, features: Tensor) -> GeneratorOutput:
@@ -111,6 +117,8 @@ class Generator(nn.Module):
         for k, up in enumerate(self.up):
             x = up(x if k == 0 else torch.cat([x, skips[4 - k]], dim=1))
             levels.append(x)
+        if self.detail is not None:
+            levels[4] = levels[4] + self.detail(features)
         out = levels[4].float()
         return GeneratorOutput(
             rgb=torch.sigmoid(out[:, :3]),

@@ -36,10 +36,10 @@ class Recipe:
     texture_rate: float = 1e-2
     average: float = 0.998
     texture_weight: float = 0.5
-    perceptual_weight: float = 0.5
+    perceptual_weight: float = 0.25
     mask_weight: float = 0.2
     warp_weight: float = 1.0
-    face_weight: float = 1.0
+    face_weight: float = 0.5
     seed: int = 0
     half: bool = True  # bfloat16 where the arithmetic allows
 
