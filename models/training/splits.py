@@ -40,7 +40,6 @@ def make_split(name: SplitName, segment: NDArray[np.int32], seed: int = 0) -> Sp
         return Split(index[:cut], index[:0], index[cut:], block)
     number = index // BLOCK
     count = int(number[-1]) + 1
-    # deal evenly through time: each run of 20 blocks gives the same share, in shuffled order
     rng = np.random.default_rng(seed)
     share = {"blocks": (0.15, 0.15), "most": (0.0, 0.08)}[name]
     order = rng.permutation(count)
