@@ -317,7 +317,7 @@ class LiveApp:
         elif loaded is not None:
             loaded.pool.set_warps_per_cache(self.session.pool.warps_per_cache)
             self.session.replace_pool(loaded.pool, CLOSE_TIMEOUT_S)
-            self.session.set_limits(view_limits(loaded.avatar.manifest))
+            self.session.limits = view_limits(loaded.avatar.manifest)
             self.stage = loaded
             self.sources.set_performance(loaded.avatar.performance)
             self.session.face_source = self.sources.face

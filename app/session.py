@@ -8,17 +8,15 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from app.latency import STAGES, Rolling
-from models.camera import CROP_EXTENT_M
 from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
 from renderer.stats import PoolStats
 from tracking.sources.base import NEUTRAL_DISTANCE_M, PoseSource
 from tracking.sources.face import FaceSource
 from tracking.viewer import (
-    HEAD_BEHIND_SCREEN_M,
     Screen,
     ViewLimits,
     magnification_to_fit,
@@ -27,7 +25,6 @@ from tracking.viewer import (
 )
 
 WARM_UP_FRAMES = 30  # shown frames that the figures leave out: JIT, caches and clocks settle in them
-OVERFILL = 0.9  # the head's window overfills the viewport by a tenth, so that its lower edge stays out of sight
 MAX_FAILURES = 16
 
 
@@ -80,7 +77,7 @@ class LiveSession:
         self.face_source = face_source
         self.clock_ns = clock_ns
         self.viewing_distance_m = viewing_distance_m
-        self._limits = limits or ViewLimits()
+        self.limits = limits or ViewLimits()  # of the views; another avatar brings others
         self.set_screen(screen)
         self.stages = {stage: Rolling() for stage in STAGES}
         self.intervals = Rolling(1024)  # ms between shown frames
@@ -102,24 +99,12 @@ class LiveSession:
         self._workers_failed = 0
         self._pose_ms: deque[tuple[int, float]] = deque(maxlen=64)
 
-    def set_limits(self, limits: ViewLimits) -> None:
-        """Of the views, for another avatar."""
-        self._limits = limits
-        self.set_screen(self.screen)
-
     def set_screen(self, screen: Screen) -> None:
-        """After a resize: the head's window overfills the viewport again, from every distance that is allowed."""
+        """After a resize: the head's window fills the viewport again, seen from the viewing distance."""
         self.screen = screen
         side_m = min(screen.height_m, 2 * screen.width_m)  # the face is half as wide as its window
         square = Screen(side_m, side_m, screen.height_px, screen.height_px)
-        self.magnification = magnification_to_fit(
-            square, self.viewing_distance_m, extent_m=CROP_EXTENT_M * OVERFILL, largest=100.0
-        )
-        extent, behind = CROP_EXTENT_M * self.magnification, HEAD_BEHIND_SCREEN_M * self.magnification
-        # where extent * D / (D + behind) = side: nearer, one would see past the lower edge of the head's picture
-        edge = side_m * behind / max(extent - side_m, 1e-6)
-        nearest = min(max(self._limits.nearest_m, edge), self.viewing_distance_m)
-        self.view_limits = replace(self._limits, nearest_m=nearest)
+        self.magnification = magnification_to_fit(square, self.viewing_distance_m, largest=100.0)
 
     def replace_pool(self, pool: Pool, timeout_s: float) -> None:
         """Another avatar: close the present pool and go on with this one, which is started."""
@@ -138,7 +123,7 @@ class LiveSession:
         display_ns = max(display_time_ns, self._last_display_ns + 1)
         viewer = self.pose_source.locate(display_ns, now)
         eye = viewer.T_screen_eye
-        T_world_eye, camera = view_through_screen(eye, self.screen, self.view_limits, self.magnification)
+        T_world_eye, camera = view_through_screen(eye, self.screen, self.limits, self.magnification)
         head = place_head(self.face_source.head(display_ns, now))
         frame_id = self._next_id
         self._next_id += 1

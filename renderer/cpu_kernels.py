@@ -110,9 +110,10 @@ def sample_texture_halved(
 
 
 @njit(**_OPTIONS)
-def finish_warp(picture: Floats, source: Floats, residual: Floats, rgba: NDArray[np.uint8]) -> None:
+def finish_warp(picture: Floats, source: Floats, residual: Floats, fade: Floats, rgba: NDArray[np.uint8]) -> None:
     """The warped frame: picture [S, S, 4] (rgb, mask in 0..1) moved along source [S, S, 2], plus the residual
-    [S/2, S/2, 16] in pixel-shuffle order, as premultiplied uint8 rgba [S, S, 4]."""
+    [S/2, S/2, 16] in pixel-shuffle order, its alpha times
+    fade [S, S], as premultiplied uint8 rgba [S, S, 4]."""
     s = rgba.shape[0]
     value = np.empty(4, np.float32)
     for i in range(s):
@@ -131,6 +132,7 @@ def finish_warp(picture: Floats, source: Floats, residual: Floats, rgba: NDArray
                 )
                 v += residual[i // 2, j // 2, ch * 4 + k]
                 value[ch] = min(max(v, np.float32(0.0)), np.float32(1.0))
+            value[3] *= fade[i, j]
             _store(value, rgba, i, j)
 
 

@@ -27,6 +27,7 @@ from models.network.warp import Cache, MotionWarp
 from models.raster import Raster
 from models.view import HeadView, head_view
 from renderer.engine_protocol import CacheEntry, Engine, WarpOutput
+from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 from renderer.raster import make_rasterizer
 
@@ -86,6 +87,7 @@ class PlainEngine:
         self.network = copy.deepcopy(avatar.network).to(self.torch_device)  # workers share nothing
         self.geometry = GeometryStage(avatar, size or avatar.network.config.size)
         self.merged = self.network.texture.merged()
+        self._fade = torch.from_numpy(bust_fade(self.geometry.size)).to(self.torch_device)
 
     @torch.inference_mode()
     def build_cache(self, request: ViewRequest) -> CacheEntry:
@@ -109,7 +111,7 @@ class PlainEngine:
             rgb, mask = cached.rgb, cached.mask
         else:
             rgb, mask = self._warp(cached, cached_geometry, geometry, view, sampled)
-        rgba, finite = to_rgba(rgb, mask)
+        rgba, finite = to_rgba(rgb, mask.clamp(0, 1) * self._fade)
         timer.lap("warp")
         degrees = angle_degrees(cached_geometry.view, geometry.view)
         return WarpOutput(rgba, geometry.view.crop, degrees, finite, timer.durations)

@@ -18,6 +18,7 @@ from models.view import HeadView
 from renderer import cpu_kernels as kernels
 from renderer.engine import Geometry, GeometryStage, Timer, angle_degrees, device_name
 from renderer.engine_protocol import CacheEntry, WarpOutput
+from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 
 Floats = NDArray[np.float32]
@@ -56,6 +57,7 @@ class CpuEngine:
             merged = avatar.network.texture.merged()[0].permute(1, 2, 0).contiguous()
         self.texture: Floats = merged.numpy()
         channels = config.texture_channels
+        self._fade = bust_fade(s)
         self._sampled = np.empty((s, s, channels), np.float32)
         self._coarse = np.empty((s // 4, s // 4, 2 * config.warp_width + CACHE_CHANNELS + 1), np.float32)
         self._fine = np.empty((s // 2, s // 2, CACHE_CHANNELS + channels + 1), np.float32)
@@ -117,7 +119,7 @@ class CpuEngine:
         timer.lap("gather")
         residual = self._array(self.warp_network.correct_joined(self._tensor(self._coarse), self._tensor(self._fine)))
         rgba = np.empty((self.size, self.size, 4), np.uint8)
-        kernels.finish_warp(cached.picture, source, residual, rgba)
+        kernels.finish_warp(cached.picture, source, residual, self._fade, rgba)
         finite = bool(np.isfinite(residual.sum()))  # the cached picture was judged when it was made
         timer.lap("warp")
         degrees = angle_degrees(cached.geometry.view, geometry.view)

@@ -57,9 +57,7 @@ def track(config: TrackConfig) -> int:
     started = time.monotonic()
     with _progress() as progress:
         model = find_face_model(config.face_model)
-        result = track_video(
-            config.video, model, progress, config.frames, config.focal, config.segmentation_model
-        )
+        result = track_video(config.video, model, progress, config.frames, config.focal, config.segmentation_model)
         save_track(out, result)
         if config.preview is not None:
             write_preview(config.preview, config.video, result, progress)

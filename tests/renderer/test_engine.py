@@ -14,6 +14,7 @@ from models.network.config import NetworkConfig
 from models.track_file import Track
 from renderer.engine import PlainEngine, engine_factories, make_engine
 from renderer.engine_cpu import CpuEngine
+from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 from tests.synthetic_avatar import untrained_avatar
 from tests.synthetic_subject import film
@@ -123,3 +124,13 @@ def test_a_smaller_or_larger_picture_on_demand(
     for size in (64, 128):
         engine = make_engine(avatar, "cpu", size)
         assert engine.warp(engine.build_cache(request_at(1)), request_at(2)).rgba.shape == (size, size, 4)
+
+
+def test_the_picture_fades_out_where_the_shoulders_are_cut(
+    avatar: Avatar, request_at: Callable[[int], ViewRequest]
+) -> None:
+    engine = make_engine(avatar, "cpu")
+    alpha = engine.warp(engine.build_cache(request_at(1)), request_at(2)).rgba[..., 3]
+    assert not alpha[0].any() and not alpha[-1].any() and not alpha[:, 0].any() and not alpha[:, -1].any()
+    fade = bust_fade(96)
+    assert fade[48, 48] == 1 and (np.diff(fade[48, :48]) >= 0).all() and (np.diff(fade[48:, 48]) <= 0).all()
