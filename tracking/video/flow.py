@@ -24,6 +24,13 @@ ANCHOR_SIGMA = 2.5  # of a detection, % of the inter-ocular distance
 FLOW_SIGMA = 0.25  # of the flow over one frame, the same unit; grows with the root of the distance
 CONSISTENCY = 0.5  # disagreement of flow and reverse flow at which a link counts half, the same unit
 OVAL_TRUST = 0.05  # the oval is an outline: what lies there changes as the head turns
+# Where lips and lids meet, skin vanishes and appears: flow would hold a shut mouth open.
+RIM_TRUST = 0.02
+RIMS = (
+    78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324,
+    33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
+    263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466,
+)  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +56,7 @@ def follow_pixels(
     diagonals[:, 0] += 1 / ANCHOR_SIGMA**2
     trust = np.ones(FACE)
     trust[list(FACE_OVAL)] = OVAL_TRUST
+    trust[list(RIMS)] = RIM_TRUST
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     recent: deque[NDArray[np.uint8]] = deque(maxlen=band + 1)
     for b, image in enumerate(images):
