@@ -87,7 +87,8 @@ class CpuEngine:
         raster = geometry.raster
         scale = self._scale(geometry.view, self.texture.shape[2])
         kernels.sample_texture(self.texture, raster.attributes, raster.triangle, scale, self._sampled)
-        out = self.generator(self._tensor(self._sampled))
+        expression = torch.from_numpy(request.head.expression)[None].to(self.dtype)
+        out = self.generator(self._tensor(self._sampled), expression)
         picture = self._array(torch.cat([out.rgb, out.mask], dim=1))
         if not np.isfinite(picture.sum()):
             raise FloatingPointError("G returned NaN")

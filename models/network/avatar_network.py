@@ -57,7 +57,7 @@ class AvatarNetwork(nn.Module):
     def draw(self, view: View, sampled: Tensor) -> Drawn:
         """G and the cache it leaves behind. Without a warp the cache holds F3 unreduced."""
         features = modulate(sampled, view.sh)
-        out = self.generator(features)
+        out = self.generator(features, view.state[:, :52])
         f3 = out.f3 if self.warp is None else self.warp.prepare(out)
         cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state)
         return Drawn(out, features, cache)

@@ -24,6 +24,7 @@ class NetworkConfig:
     motion and adds a shallow residual (ours), "published" is the paper's implicit warp, "none" trains G alone.
     warp_width: channels of the motion warp. detail: adds the texture's features to the last level at full size; the
     paper's U-Net has no skip there, so its finest level can only enlarge what the half-size level knows.
+    expression_code: the expression reaches G's bottleneck through so few numbers (0: not at all, as in the paper).
     """
 
     size: int = 256
@@ -35,6 +36,7 @@ class NetworkConfig:
     warp: WarpKind = "motion"
     warp_width: int = 24
     detail: bool = True
+    expression_code: int = 12
 
     def __post_init__(self) -> None:
         ok = (
@@ -50,6 +52,7 @@ class NetworkConfig:
             and self.warp in ("motion", "published", "none")
             and 8 <= self.warp_width <= 256
             and self.warp_width % 4 == 0
+            and 0 <= self.expression_code <= 256
         )
         if not ok:
             raise UserError(
@@ -60,7 +63,9 @@ class NetworkConfig:
     @staticmethod
     def paper() -> NetworkConfig:
         """Section 4 and the supplement's widths at 512 px."""
-        return NetworkConfig(size=512, width=128, texture_size=1024, norm="instance", warp="published", detail=False)
+        return NetworkConfig(
+            size=512, width=128, texture_size=1024, norm="instance", warp="published", detail=False, expression_code=0
+        )
 
     @staticmethod
     def from_dict(values: Any) -> NetworkConfig:

@@ -87,7 +87,8 @@ class Generator(nn.Module):
     """Five levels down and up; widths w, 2w, 4w, 8w, 8w of `config.width` (the paper's 128..1024 at w = 128).
 
     `config.detail` adds a convolution of the texture's features to the last level: full-size detail that the paper's
-    U-Net has no way to carry.
+    U-Net has no way to carry. `config.expression_code` tells the bottleneck what the face does: wrinkles and shading
+    that the mesh does not show, and the outline of hair where tracking took an expression for a turn of the head.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -99,20 +100,24 @@ class Generator(nn.Module):
             Down(i, o, norm, first=k == 0, last=k == 4) for k, (i, o) in enumerate(zip(ins, widths, strict=True))
         )
         self.low_pass = LowPass()
+        n = config.expression_code
+        self.code = nn.Sequential(nn.Linear(52, n), nn.ReLU(), nn.Linear(n, 8 * w)) if n else None
         last = 4 + CACHE_CHANNELS
         outs = [8 * w, 8 * w, 4 * w, 2 * w, last]
         up_ins = [8 * w, 16 * w, 12 * w, 6 * w, 3 * w]
         self.detail = nn.Conv2d(config.texture_channels, last, 3, padding=1, bias=False) if config.detail else None
         self.up = nn.ModuleList(Up(i, o, norm, last=k == 4) for k, (i, o) in enumerate(zip(up_ins, outs, strict=True)))
 
-    def forward(self, features: Tensor) -> GeneratorOutput:
-        """features: [B, texture_channels, S, S], already modulated by the harmonics."""
+    def forward(self, features: Tensor, expression: Tensor) -> GeneratorOutput:
+        """features: [B, texture_channels, S, S], already modulated by the harmonics. expression: [B, 52]."""
         skips: list[Tensor] = []
         x = features
         for down in self.down:
             x = down(x)
             skips.append(x)
         x = self.low_pass(x)
+        if self.code is not None:
+            x = x + self.code(expression.to(x.dtype))[:, :, None, None]
         levels: list[Tensor] = []
         for k, up in enumerate(self.up):
             x = up(x if k == 0 else torch.cat([x, skips[4 - k]], dim=1))

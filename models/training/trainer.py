@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.network.avatar_network import AvatarNetwork, composite
+from models.network.avatar_network import AvatarNetwork, View, composite
 from models.network.config import NetworkConfig
 from models.network.warp import Cache
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from models.training.frames import FrameStore, Pictures, stack_motion, stack_pictures, stack_views
 from models.training.losses import Perceptual, masked_l1
 from models.training.splits import Split
+
+EXPRESSION_NOISE = 0.02  # on the weights that the networks are told, so that they cannot name a frame by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,9 @@ class Trainer:
         second = [self.store.jittered(b, rng) for _, b in pairs]
         samples = first + second
         pictures = Pictures(*(t.to(self.device) for t in stack_pictures(samples)))
-        view = type(v := stack_views(samples))(*(t.to(self.device) for t in v))
+        view = View(*(t.to(self.device) for t in stack_views(samples)))
+        noise = torch.from_numpy(rng.normal(0, EXPRESSION_NOISE, (len(samples), 52)).astype(np.float32))
+        view.state[:, :52] += noise.to(self.device)
         weight = pictures.inside * _face_weight(samples, recipe.face_weight, self.device)
         self._set_rates()
         self.network.train()
@@ -131,7 +135,7 @@ class Trainer:
                 swap = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(self.device)
                 features = drawn.features[swap]
                 target = self.network.target(
-                    type(view)(*(t[swap] for t in view)), features, source.to(self.device), visible.to(self.device)
+                    View(*(t[swap] for t in view)), features, source.to(self.device), visible.to(self.device)
                 )
                 warped = self.network.redraw(Cache(*drawn.cache), target)
                 swapped = Pictures(*(t[swap] for t in pictures))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,9 +65,29 @@ def test_merged_texture_is_the_sum_of_its_levels() -> None:
 
 
 def test_generator_shapes_at_the_papers_proportions() -> None:
-    out = Generator(SMALL)(torch.rand(2, 16, 64, 64))
+    out = Generator(SMALL)(torch.rand(2, 16, 64, 64), torch.rand(2, 52))
     assert out.rgb.shape == (2, 3, 64, 64) and out.mask.shape == (2, 1, 64, 64)
     assert out.f3.shape == (2, 32, 16, 16) and out.f4.shape == (2, 8, 16, 16) and out.f5.shape == (2, 8, 32, 32)
+
+
+@pytest.mark.parametrize("numbers", [0, 12])
+def test_the_generator_hears_of_the_expression_only_if_asked_to(numbers: int) -> None:
+    generator = Generator(replace(SMALL, expression_code=numbers)).eval()
+    features = torch.rand(1, 16, 64, 64)
+    still, smile = (generator(features, torch.full((1, 52), v)).rgb for v in (0.0, 1.0))
+    assert torch.equal(still, smile) == (numbers == 0)
+
+
+@pytest.mark.parametrize("detail", [True, False])
+def test_only_detail_carries_the_finest_pattern_to_the_picture(detail: bool) -> None:
+    """A checkerboard of single pixels in the features: the half-size U-Net alone cannot tell its phase."""
+    torch.manual_seed(0)
+    generator = Generator(replace(SMALL, detail=detail)).eval()
+    board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
+    features = board.float().expand(1, 16, 64, 64)
+    a, b = generator(features, torch.zeros(1, 52)).rgb, generator(1 - features, torch.zeros(1, 52)).rgb
+    alternation = ((a - b) * (2 * board - 1)).mean().abs()
+    assert (alternation > 1e-3) == detail
 
 
 def macs(module: torch.nn.Module, *inputs: torch.Tensor) -> int:
@@ -87,7 +109,7 @@ def macs(module: torch.nn.Module, *inputs: torch.Tensor) -> int:
 
 def test_paper_size_generator_has_the_papers_arithmetic() -> None:
     with torch.device("meta"):
-        count = macs(Generator(NetworkConfig.paper()), torch.empty(1, 16, 512, 512))
+        count = macs(Generator(NetworkConfig.paper()), torch.empty(1, 16, 512, 512), torch.empty(1, 52))
     assert count / 1e9 == pytest.approx(362, rel=0.02)
 
 
