@@ -22,7 +22,7 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train an avatar from a tracked video. Ctrl-C saves; --resume goes on to the same result."""
+    """Train an avatar from a tracked video. Ctrl-C saves (exit code 130; SIGTERM: 143); --resume goes on."""
 
     track: Annotated[Path, tyro.conf.Positional]
     """The track that `visavis track` made. Its video must lie where it was, or beside the track."""
