@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Sourced by visavis.sh and test.sh: makes .venv and installs this checkout into it, once per change of pyproject.toml.
 
-find_python() { # the newest supported Python on the PATH, or what $PYTHON names
+find_python() { # what $PYTHON names, else the oldest supported Python on the PATH: every dependency has wheels for it
     local candidate
-    for candidate in ${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3 python}; do
+    for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return

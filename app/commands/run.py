@@ -79,7 +79,10 @@ def run(config: RunConfig) -> int:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallelism comes from the workers, one core each
     _check(config)
+    from app.memory import keep_freed_memory
     from app.settings import load_settings, save_settings
+
+    keep_freed_memory()
 
     saved, warning = load_settings()
     if warning:

@@ -42,10 +42,10 @@ class TrainConfig:
     size: int = 256
     """Side of the drawn picture in pixels."""
 
-    width: int = 24
+    width: int = 16
     """Channels of the generator's first level (paper: 128)."""
 
-    warp_width: int = 24
+    warp_width: int = 16
     """Channels of the motion warp."""
 
     texture_size: int = 256

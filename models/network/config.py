@@ -28,13 +28,13 @@ class NetworkConfig:
     """
 
     size: int = 256
-    width: int = 24
+    width: int = 16
     texture_size: int = 256
     texture_levels: int = 4
     texture_channels: int = 16
     norm: Norm = "group"
     warp: WarpKind = "motion"
-    warp_width: int = 24
+    warp_width: int = 16
     detail: bool = True
     expression_code: int = 12
 
