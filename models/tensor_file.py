@@ -111,19 +111,19 @@ def _read_header(file: BinaryIO, size: int, path: Path, kind: str, max_bytes: in
     if size > max_bytes:
         _bad(path, kind, f"it has {size} bytes, more than the {max_bytes} allowed")
     first = file.read(8)
-    if first[:1] == b"\x80" or first[:2] == b"PK":
-        _bad(path, kind, "it is a pickle or zip archive, which is never opened")
     if len(first) < 8:
         _bad(path, kind, "it is empty or ends too early")
     (length,) = struct.unpack("<Q", first)
+    # a length may begin with these bytes by chance, so they only explain a header that makes no sense
+    foreign = "it is a pickle or zip archive, which is never opened" if first[:1] == b"\x80" or first[:2] == b"PK" else ""
     if length > MAX_HEADER_BYTES:
-        _bad(path, kind, "its header is absurdly large, so it is probably some other format")
+        _bad(path, kind, foreign or "its header is absurdly large, so it is probably some other format")
     if 8 + length > size:
-        _bad(path, kind, "it ends too early")
+        _bad(path, kind, foreign or "it ends too early")
     try:
         header = json.loads(file.read(length))
     except (ValueError, RecursionError):
-        _bad(path, kind, "its header is not JSON")
+        _bad(path, kind, foreign or "its header is not JSON")
     if not isinstance(header, dict):
         _bad(path, kind, "its header is not a JSON object")
     return header, 8 + length

@@ -55,6 +55,17 @@ def test_round_trip_also_for_other_programs(tmp_path: Path) -> None:
             np.testing.assert_array_equal(copy, value)
 
 
+def test_a_header_of_any_length_is_read(tmp_path: Path) -> None:
+    """A length's first byte may be that of a pickle (0x80) or of a zip archive (0x50, then 0x4b)."""
+    path = tmp_path / "x.track"
+    seen = set()
+    for filler in range(0, 1024, 8):
+        write_tensor_file(path, {}, MANIFEST | {"filler": "x" * filler})
+        seen.add(path.read_bytes()[0])
+        assert read_tensor_file(path, "track", CAP)[1]["filler"] == "x" * filler
+    assert 0x80 in seen and 0x50 in seen
+
+
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.track"
     write_tensor_file(path, tensors(), MANIFEST)
