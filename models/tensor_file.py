@@ -115,7 +115,8 @@ def _read_header(file: BinaryIO, size: int, path: Path, kind: str, max_bytes: in
         _bad(path, kind, "it is empty or ends too early")
     (length,) = struct.unpack("<Q", first)
     # a length may begin with these bytes by chance, so they only explain a header that makes no sense
-    foreign = "it is a pickle or zip archive, which is never opened" if first[:1] == b"\x80" or first[:2] == b"PK" else ""
+    looks_foreign = first[:1] == b"\x80" or first[:2] == b"PK"
+    foreign = "it is a pickle or zip archive, which is never opened" if looks_foreign else ""
     if length > MAX_HEADER_BYTES:
         _bad(path, kind, foreign or "its header is absurdly large, so it is probably some other format")
     if 8 + length > size:
