@@ -86,7 +86,7 @@ def test_a_users_segmentation_model(tmp_path: Path) -> None:
     network = PersonNetwork(require_shared("data/weights/selfie_segmentation.tflite"))
     with av.open(str(require_shared("data/video/address.mp4"))) as container:
         rgb = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    alpha = network.alpha(rgb)
+    alpha = network.alpha(np.asarray(rgb, np.uint8))
     assert alpha.shape == rgb.shape[:2]
     assert alpha[150:250, 200:300].mean() > 0.9 and alpha[:40, :40].mean() < 0.1
     wrong = tmp_path / "wrong.tflite"
