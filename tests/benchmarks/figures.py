@@ -74,11 +74,11 @@ def speed() -> list[str]:
         "`visavis run --offscreen --frames 1500 --devices cpu,cpu --warp 2x --report r.json` (and `--warp 1x`).",
     ]
     if (RESULTS / "memory.json").exists():
-        memory = load("memory")
+        m = load("memory")
         lines += [
             "",
-            f"A session of {memory['minutes']:.0f} minutes: "
-            f"{memory['rss_mb_after_warm_up']:.0f} MB after the first minute, {memory['rss_mb_at_end']:.0f} MB at the end (`python tests/benchmarks/bench_memory.py`).",
+            f"A session of {m['minutes']:.0f} minutes: {m['rss_mb_after_warm_up']:.0f} MB after the first minute, "
+            f"{m['rss_mb_at_end']:.0f} MB at the end (`python tests/benchmarks/bench_memory.py`).",
         ]
     return [*lines, ""]
 
