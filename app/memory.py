@@ -11,8 +11,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed blocks up to 32 MiB instead of returning them to the system after each use.
 
-    Networks on a CPU free and take the same large buffers again and again; page faults on fresh ones cost a third of a
-    training step and a quarter of a cache pass here. Returns whether it took effect, which it does on glibc only.
+    Networks on a CPU free and take the same large buffers again and again, and fresh ones cost page faults. Returns
+    whether it took effect, which it does on glibc only.
     """
     if not sys.platform.startswith("linux"):
         return False
