@@ -106,9 +106,7 @@ class Shoot:
     gaze: NDArray[np.float32]
     position: NDArray[np.float64]
     orientation: NDArray[np.float64]
-    _chunk: tuple[int, NDArray[np.float32]] = field(
-        init=False, repr=False, default=(-1, np.zeros((0, 0, 3), np.float32))
-    )
+    _chunk: tuple[int, NDArray[np.float32] | None] = field(init=False, repr=False, default=(-1, None))
 
     def __len__(self) -> int:
         return len(self.expression)
@@ -128,12 +126,13 @@ class Shoot:
         if not 0 <= i < len(self):
             raise IndexError(f"moment {i} of {len(self)}")
         k, within = divmod(i, CHUNK)
-        if self._chunk[0] != k:
+        number, vertices = self._chunk
+        if vertices is None or number != k:
             vertices = _read_truth(self.folder, k, len(self), only=("vertices",))["vertices"]
             if vertices.shape[1] <= max(self.triangles.max(), self.landmark_vertices.max()):
                 _bad(truth_path(self.folder, k), "it has fewer vertices than the triangles name")
             self._chunk = (k, vertices)
-        return self._chunk[1][within]
+        return vertices[within]
 
     def landmarks(self, i: int) -> NDArray[np.float32]:
         """[478, 3] world metres."""

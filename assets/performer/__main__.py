@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -223,7 +224,7 @@ def _bar(what: str) -> Iterator[Callable[[int, int, float], None]]:
         def show(done: int, total: int, seconds: float) -> None:
             if seconds:
                 spent.append(seconds)
-            pace = f"{sum(spent) / len(spent):.1f} s/frame" if spent else ""
+            pace = f"{median(spent):.1f} s/frame" if spent else ""  # the first of a worker builds its scene
             bars.update(task, completed=done, total=total, pace=pace)
 
         yield show

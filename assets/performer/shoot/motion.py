@@ -41,9 +41,8 @@ def score(take: Take, moments: int, fps: int, seed: int, *, liveliness: float, s
     """
     if spread:
         part = take.at(distinct_moments(take, moments).astype(np.float64))
-        poses = head_motion(
-            np.arange(0.0, 7.0 * moments, 7.0), seed, 1.0, extent=0.2
-        )  # so far apart that they are independent
+        # so far apart in time that the poses have nothing to do with each other
+        poses = head_motion(np.arange(0.0, 7.0 * moments, 7.0), seed, extent=0.2)
     else:
         part = cut(take, walk(take, fps), moments, fps)
         poses = head_motion(np.arange(float(moments)) / fps, seed, liveliness)
