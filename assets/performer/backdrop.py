@@ -13,19 +13,19 @@ _RADIUS = 2.2  # metres: the room is a round wall about the world's origin
 _WALL_LOW, _WALL_HIGH = np.array([0.115, 0.108, 0.104]), np.array([0.235, 0.235, 0.245])
 # blurred boxes on the wall: azimuth and height of the middle, half sizes (metres along the wall), softness, colour
 _BOXES = (
-    (-0.62, 0.30, 0.50, 0.022, 0.025, (0.13, 0.085, 0.05)),  # a shelf
-    (-0.93, 0.43, 0.035, 0.11, 0.022, (0.20, 0.05, 0.035)),  # books
-    (-0.82, 0.41, 0.030, 0.09, 0.022, (0.05, 0.09, 0.12)),
-    (-0.73, 0.44, 0.040, 0.12, 0.022, (0.24, 0.20, 0.12)),
-    (-0.60, 0.40, 0.028, 0.08, 0.022, (0.04, 0.06, 0.05)),
-    (-0.44, 0.385, 0.060, 0.06, 0.03, (0.10, 0.16, 0.15)),  # a bowl
-    (0.95, 0.10, 0.34, 0.26, 0.035, (0.17, 0.20, 0.23)),  # a picture
+    (-0.36, 0.26, 0.50, 0.020, 0.05, (0.13, 0.085, 0.05)),  # a shelf
+    (-0.49, 0.38, 0.035, 0.10, 0.05, (0.20, 0.06, 0.045)),  # books
+    (-0.445, 0.36, 0.030, 0.08, 0.05, (0.06, 0.09, 0.12)),
+    (-0.40, 0.39, 0.040, 0.11, 0.05, (0.24, 0.20, 0.12)),
+    (-0.355, 0.36, 0.028, 0.08, 0.05, (0.05, 0.07, 0.06)),
+    (-0.25, 0.335, 0.060, 0.055, 0.06, (0.10, 0.16, 0.15)),  # a bowl
+    (0.95, 0.10, 0.34, 0.26, 0.05, (0.17, 0.20, 0.23)),  # a picture
     (0.95, 0.10, 0.30, 0.22, 0.045, (0.30, 0.25, 0.20)),
     (1.9, 0.15, 0.30, 0.60, 0.04, (0.42, 0.46, 0.50)),  # a window to the side
 )
 # leaves of a plant in the corner: azimuth, height, radius along the wall
-_LEAVES = ((0.42, -0.25, 0.11), (0.55, -0.10, 0.10), (0.50, -0.40, 0.13), (0.66, -0.28, 0.11), (0.60, -0.48, 0.12))
-_LAMP = (-1.25, 0.05, (1.00, 0.66, 0.36))  # azimuth, height, the colour of its glow
+_LEAVES = ((0.24, -0.22, 0.10), (0.36, -0.05, 0.09), (0.32, -0.36, 0.13), (0.46, -0.22, 0.11), (0.42, -0.44, 0.13))
+_LAMP = (-0.80, -0.02, (1.00, 0.66, 0.36))  # azimuth, height, the colour of its glow
 
 
 def plate(camera: Camera, T_world_camera: Pose, size: int) -> NDArray[np.float32]:
@@ -67,5 +67,5 @@ def _wall(azimuth: NDArray[np.float64], height: NDArray[np.float64]) -> NDArray[
         color = color + (np.array([0.045, 0.085, 0.04]) - color) * (0.65 * step(radius - d, 0.06))[..., None]
     center, middle, tint = _LAMP
     d2 = arc(center) ** 2 + (height - middle) ** 2
-    glow = 0.55 * np.exp(-d2 / 0.5**2) + 1.6 * np.exp(-d2 / 0.12**2)
+    glow = 0.30 * np.exp(-d2 / 0.55**2) + 0.8 * np.exp(-d2 / 0.12**2)
     return color + glow[..., None] * np.array(tint)

@@ -87,7 +87,7 @@ def _brows(head: PerformerHead, triangles: Array, normals: Array, rng: np.random
     for side, sign in (("R", -1.0), ("L", 1.0)):
         line = regions.brow_line(head.neutral, side)
         mask = _skin_mask(head, regions.brow_density(head.neutral, line))
-        own = scatter(head.neutral, triangles, mask, 520, rng)
+        own = scatter(head.neutral, triangles, mask, 850, rng)
         root, normal = own.of(head.neutral), normalized(own.of(normals))
         _, along = regions.outline_distance(root[:, :2], line)
         piece = np.clip((along * (len(line) - 1)).astype(int), 0, len(line) - 2)
@@ -105,7 +105,7 @@ def _brows(head: PerformerHead, triangles: Array, normals: Array, rng: np.random
         curves.append(root[:, None] - 0.03 * normal[:, None] + length[:, None, None] * arch)
     both = Roots(np.vstack([r.triangles for r in roots]), np.vstack([r.weights for r in roots]))
     points = np.vstack(curves)
-    return Strands.bind(both, points, head.neutral, 0.0052, rng.random(len(points)))
+    return Strands.bind(both, points, head.neutral, 0.0058, rng.random(len(points)))
 
 
 def _stubble(head: PerformerHead, triangles: Array, normals: Array, rng: np.random.Generator) -> Strands:

@@ -12,8 +12,8 @@ _PUPIL_CM = 0.20
 # Where soft boxes are mirrored in the eye: direction, half angles (tangents) to the side and up, light. Computed in the
 # shader from the reflected ray, since a path tracer at few samples makes sparkling noise of a highlight of two pixels.
 _CATCHLIGHTS = (
-    ((-0.46, 0.44, 0.77), 0.26, 0.30, 7.0),
-    ((0.72, 0.12, 0.68), 0.22, 0.34, 0.8),
+    ((-0.42, 0.36, 0.83), 0.17, 0.20, 4.0),
+    ((0.66, 0.10, 0.74), 0.16, 0.24, 0.35),
 )
 
 
@@ -29,8 +29,8 @@ def skin(atlas: SkinAtlas) -> Any:
     color = s.mix(s.math("MULTIPLY", valleys, 0.30), color, (0.30, 0.12, 0.08))
     bump = s.node("Bump", {"Strength": 0.55, "Distance": 0.004, "Height": height}).outputs[0]
     surface = s.principled(
-        Base_Color=color, Roughness=rough, Normal=bump, Specular_IOR_Level=0.42, Subsurface_Weight=1.0,
-        Subsurface_Radius=(1.0, 0.38, 0.22), Subsurface_Scale=0.022,
+        Base_Color=color, Roughness=rough, Normal=bump, Specular_IOR_Level=0.42, Subsurface_Weight=0.6,
+        Subsurface_Radius=(1.0, 0.5, 0.35), Subsurface_Scale=0.02,
     )  # fmt: skip
     surface.subsurface_method = "RANDOM_WALK"
     return s.finish(surface.outputs[0])
@@ -123,7 +123,7 @@ def iris() -> Any:
 def tears() -> Any:
     """The film along the lids: seen only by what it mirrors."""
     s = Shader("tears")
-    return s.finish(_add_light(s, s.node("BsdfTransparent").outputs[0], _reflections(s, 0.35)))
+    return s.finish(_add_light(s, s.node("BsdfTransparent").outputs[0], _reflections(s, 0.12)))
 
 
 def hair(

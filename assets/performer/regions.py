@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from assets.performer.fields import Array, loop_distance, outline_distance, rounded_loop, smoothstep
+from assets.performer.fields import Array, loop_distance, noise, outline_distance, rounded_loop, smoothstep
 
 # the kit's vertices of the usual 68 landmarks. Brows run from the outer end inwards; loops run around.
 BROW = {"R": (268, 493, 1914, 2044, 1401), "L": (2509, 2734, 4114, 4240, 3615)}
@@ -25,11 +25,12 @@ def blob(p: Array, center: tuple[float, float, float], spread: tuple[float, floa
 def scalp(p: Array) -> Array:
     """Where head hair grows: a hairline with temples, sideburns, a free ear and a nape."""
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
-    hairline = 9.05 + 0.75 * np.exp(-(((x - 5.0) / 1.5) ** 2)) - 0.2 * np.exp(-((x / 1.2) ** 2))
-    front = smoothstep(-0.5, 0.45, y - hairline) * (y > 8)
+    hairline = 8.95 + 1.0 * np.exp(-(((x - 4.6) / 1.4) ** 2)) - 0.25 * np.exp(-((x / 1.2) ** 2))
+    hairline += 0.35 * (noise(p, 0.9, 7, 2) - 0.5)  # nobody's is drawn with a ruler
+    front = smoothstep(-0.7, 0.8, y - hairline) * (y > 8)
     temple = np.interp(y, [-2, 0.5, 3, 5, 7, 9, 11], [3.0, 3.3, 3.8, 4.2, 5.1, 7.5, 20])
     nape = np.interp(z, [-9, -6, -3.2, -2, 2.3, 4], [-5.0, -4.2, -2.0, -1.0, 0.3, 0.6])
-    side = smoothstep(-0.35, 0.35, temple - z) * smoothstep(-0.7, 0.7, y - nape)
+    side = smoothstep(-0.5, 0.6, temple - z) * smoothstep(-0.7, 0.7, y - nape)
     ear = (((y - 1.8) / 4.3) ** 2 + ((z + 0.2) / 3.5) ** 2 < 1) & (x > 6.3)
     return np.where(ear, 0.0, np.maximum(front, side))
 
@@ -71,7 +72,7 @@ def brow_line(shape: Array, side: str) -> Array:
 def brow_density(p: Array, line: Array) -> Array:
     """Where that brow's hairs root: thin at both ends, fullest past the middle, frayed at the edges."""
     distance, along = outline_distance(p[:, :2], line)
-    width = 0.15 + 0.30 * np.sin(np.clip(along, 0, 1) * np.pi * 0.66)
+    width = 0.18 + 0.36 * np.sin(np.clip(along, 0, 1) * np.pi * 0.66)
     ends = 0.1 + 0.9 * smoothstep(0, 0.4, along) * smoothstep(1.05, 0.72, along)
     return smoothstep(1.3, 0.35, distance / width) * ends * (p[:, 2] > 6)
 
