@@ -1,4 +1,7 @@
-"""`visavis evaluate name.avatar clip.track`: how right its pictures are on frames that it was not trained on."""
+"""`visavis evaluate name.avatar clip.track`: how right its pictures are on frames that it was not trained on.
+
+With --views, on a rendered shoot: how right they are from other cameras.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from models.errors import UserError
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Measure an avatar on held-out frames: PSNR, SSIM, L1 of G, of the warps and of what a display shows without."""
+    """Measure an avatar on held-out frames: PSNR, SSIM, L1 of G, of the warps and of what a display shows without.
+
+    With --views: from the cameras of a rendered shoot, with tracked and with exact geometry."""
 
     avatar: Annotated[Path, tyro.conf.Positional]
     """The avatar file."""
 
-    track: Annotated[Path, tyro.conf.Positional]
-    """The track that it was trained on (its video must be there as well)."""
+    track: Annotated[Path | None, tyro.conf.Positional] = None
+    """The track that it was trained on (its video must be there as well). With --views: a track of the shoot's first
+    camera; when left out, the avatar's own head is followed through that camera's pictures."""
 
     json: Path | None = None
     """Write the figures to this file."""
@@ -34,9 +40,33 @@ class EvaluateConfig:
     strip: Path | None = None
     """Write a PNG of frames in a row: truth, G, warp 1x, warp 2x."""
 
+    views: Path | None = None
+    """The folder of a shoot (python -m assets.performer shoot): measure novel views against it."""
+
+    sheet: Path | None = None
+    """With --views: write a PNG, the truth above the rendering, a column per camera (and a second one, -exact)."""
+
+    face_model: Path | None = None
+    """With --views: MediaPipe's face_landmarker.task; fetched once into the user's cache when left out."""
+
+    vgg16: Path | None = None
+    """With --views: VGG16 weights (torchvision's) for the perceptual distance; image gradients when left out."""
+
 
 def evaluate(config: EvaluateConfig) -> int:
     """Returns 0. Raises UserError when avatar and track do not belong together."""
+    _check(config)
+    if config.views is not None:
+        from app.novel_views import NovelViews, evaluate_novel_views
+
+        return evaluate_novel_views(
+            NovelViews(
+                config.avatar, config.views, config.track, config.frames, config.json, config.sheet, config.face_model,
+                config.vgg16,
+            )
+        )  # fmt: skip
+    if config.track is None:
+        raise UserError("give the track that the avatar was trained on, or a shoot with --views")
     from app.files import write_png
     from models.avatar_file import load_avatar
     from models.evaluation.offline import evaluate as evaluate_offline
@@ -72,6 +102,15 @@ def evaluate(config: EvaluateConfig) -> int:
     if config.strip:
         write_png(config.strip, preview(avatar.network, store, test, split.block, rows=6))
     return 0
+
+
+def _check(config: EvaluateConfig) -> None:
+    """An option that would silently do nothing is a mistake."""
+    only_views, only_track = ("sheet", "face_model", "vgg16"), ("split", "strip")
+    for name in only_track if config.views is not None else only_views:
+        if getattr(config, name) is not None:
+            word = "goes without" if config.views is not None else "needs"
+            raise UserError(f"--{name.replace('_', '-')} {word} --views; see visavis evaluate --help")
 
 
 def gains(rows: dict[str, Any]) -> dict[str, float]:

@@ -71,14 +71,14 @@ def fit_clip(
 
     index = _spread_frames(observations.scores, observations.rotation, SHARED_FRAMES)
     few = target.subset(index)
-    state = _first_guess(mean, few, observations.rotation[index], start_focal)
+    state = first_guess(mean, few, observations.rotation[index], start_focal)
     state = solve_frames(mean, state, few, start_focal, 6, POOLED_NOISE)
     identity, found_focal, _ = solve_shared(mean, modes, state, few, start_focal, sigma, 8, POOLED_NOISE)
     progress("fit", 1, steps)
 
     rig = base_rig = head.rig(identity.astype(np.float32))
     pooled = shape = face_shape(base_rig)
-    state = _first_guess(shape, target, observations.rotation, found_focal)
+    state = first_guess(shape, target, observations.rotation, found_focal)
     state = solve_frames(shape, state, target, found_focal, 5, POOLED_NOISE)
     progress("fit", 3, steps)
     for turn, noise in enumerate(ROUND_NOISE):
@@ -109,7 +109,7 @@ def outliers(error_percent: NDArray[np.float32]) -> NDArray[np.bool_]:
     return error_percent > max(OUTLIER_PERCENT, 2 * median, median + 8 * spread)
 
 
-def _first_guess(shape: Shape, target: Target, rotation: Floats, focal: float) -> FrameState:
+def first_guess(shape: Shape, target: Target, rotation: Floats, focal: float) -> FrameState:
     """MediaPipe's orientation and scores, and the position that puts the landmarks' centre and size right."""
     points = (shape.neutral + np.tensordot(target.scores, shape.basis, 1)) @ rotation.transpose(0, 2, 1)
     weights = landmark_weights()[None, :, None]

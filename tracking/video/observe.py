@@ -82,7 +82,7 @@ def observe_video(path: Path, landmarker: FaceLandmarker, progress: Progress, li
         time_ns=np.array([times[i] for i, _ in good], np.int64),
         landmarks=np.stack([face.landmarks for _, face in good]),
         scores=np.stack([face.scores for _, face in good]),
-        rotation=np.stack([_orthonormal(face.transform[:3, :3]) for _, face in good]),
+        rotation=np.stack([nearest_rotation(face.transform[:3, :3]) for _, face in good]),
         repeated=np.array(indices, np.int32)[repeated],
         lost=lost,
         frames_total=len(indices),
@@ -145,6 +145,7 @@ def choose_faces(faces: Sequence[Sequence[Face]]) -> tuple[list[Face | None], di
     return chosen, reasons
 
 
-def _orthonormal(m: NDArray[np.float64]) -> NDArray[np.float64]:
+def nearest_rotation(m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[3, 3] of a matrix [3, 3] that is nearly one."""
     u, _, v = np.linalg.svd(m)
     return u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))]) @ v

@@ -1,0 +1,146 @@
+"""`visavis evaluate --views`: an avatar from the cameras of a shoot, with tracked and with exact geometry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.files import write_png
+from models.avatar_file import Avatar, load_avatar
+from models.errors import UserError
+from models.evaluation.alignment import ViewGeometry, exact_geometry, placed_geometry
+from models.evaluation.views import evaluate_views, view_sheet
+from models.files import atomic_write
+from models.shoot_file import Shoot, read_shoot
+from models.track_file import load_track
+from models.training.losses import GradientPyramid, Perceptual, VggPerceptual
+from renderer.raster import make_rasterizer
+
+
+@dataclass(frozen=True)
+class NovelViews:
+    """track: of the shoot's first camera's video, or None: the avatar's own head is followed through its pictures.
+    frames: about so many moments, 0 for all; vgg16: weights for the perceptual distance, else image gradients."""
+
+    avatar: Path
+    shoot: Path
+    track: Path | None = None
+    frames: int = 0
+    json: Path | None = None
+    sheet: Path | None = None
+    face_model: Path | None = None
+    vgg16: Path | None = None
+
+
+def evaluate_novel_views(config: NovelViews) -> int:
+    """Measure twice, print a table, write what was asked for. Returns 0. Raises UserError for files that do not fit."""
+    avatar, shoot = load_avatar(config.avatar), read_shoot(config.shoot)
+    perceptual: Perceptual = VggPerceptual(config.vgg16) if config.vgg16 is not None else GradientPyramid()
+    rasterize = make_rasterizer()
+    report: dict[str, Any] = {
+        "avatar": avatar.name,
+        "shoot": shoot.name,
+        "moments": len(shoot),
+        "cameras": len(shoot.cameras),
+        "perceptual": perceptual.name,
+        "noise_ceiling": shoot.manifest.get("noise_ceiling"),
+        "geometry": {},
+    }
+    with _progress() as show:
+        ways: dict[str, Callable[[], ViewGeometry]] = {
+            "tracked": lambda: _tracked(config, avatar, shoot, show),
+            "exact": lambda: exact_geometry(shoot, avatar.rig),
+        }
+        for name, make in ways.items():
+            geometry = _thinned(make(), config.frames)
+            models = evaluate_views(
+                avatar.network, shoot, geometry, rasterize, perceptual, lambda done, total, n=name: show(n, done, total)
+            )
+            report["geometry"][name] = {"moments": len(geometry.heads), "scale": geometry.scale, "models": models}
+            if config.sheet is not None:
+                path = config.sheet.with_stem(f"{config.sheet.stem}-{name}") if name == "exact" else config.sheet
+                write_png(path, view_sheet(avatar.network, shoot, geometry, rasterize))
+    print_views(report)
+    if config.json is not None:
+        with atomic_write(config.json) as file:
+            file.write((json.dumps(report, indent=2) + "\n").encode())
+    return 0
+
+
+def _tracked(config: NovelViews, avatar: Avatar, shoot: Shoot, show: Callable[[str, int, int], None]) -> ViewGeometry:
+    """From the first camera's pictures alone; the other cameras are placed by the shoot's calibration."""
+    camera = shoot.cameras[0]
+    if config.track is not None:
+        track = load_track(config.track)
+        size = (track.camera.width, track.camera.height)
+        if track.video.frames_total != len(shoot) or size != (camera.camera.width, camera.camera.height):
+            raise UserError(
+                f"{config.track} tracks {track.video.frames_total} frames of {size[0]}x{size[1]}, which are not those "
+                f"of {config.shoot}'s camera {camera.name}: track the video that its `encode` makes"
+            )
+        if not np.array_equal(track.rig.triangles, avatar.rig.triangles):
+            raise UserError(f"{config.track} and {config.avatar} have heads of different topology: track it again")
+        heads = [track.head(i) for i in range(len(track))]
+        return placed_geometry(shoot, track.rig, heads, track.frame_index.astype(np.int64), camera.T_world_camera)
+
+    from tracking.face_model import find_face_model
+    from tracking.video.known_head import follow_known_head
+    from tracking.video.landmarks import FaceLandmarker
+
+    with FaceLandmarker(find_face_model(config.face_model)) as landmarker:
+        images = (shoot.image(i, camera) for i in range(len(shoot)))
+        fps = shoot.fps if shoot.continuous else None
+        heads, moments = follow_known_head(avatar.rig, camera.camera, images, landmarker, fps, show)
+    return placed_geometry(shoot, avatar.rig, heads, moments, camera.T_world_camera)
+
+
+def _thinned(geometry: ViewGeometry, frames: int) -> ViewGeometry:
+    """About `frames` of its heads, spread evenly; 0 for all."""
+    if not 0 < frames < len(geometry.heads):
+        return geometry
+    chosen = np.unique(np.linspace(0, len(geometry.heads) - 1, frames).round().astype(int))
+    heads = tuple(geometry.heads[i] for i in chosen.tolist())
+    return ViewGeometry(geometry.rig, heads, geometry.moments[chosen], geometry.scale)
+
+
+def print_views(report: dict[str, Any]) -> None:
+    ceiling = report["noise_ceiling"] or {}
+    print(f"{report['avatar']} against {report['shoot']}: {report['moments']} moments, {report['cameras']} cameras")
+    if ceiling:
+        print(f"noise ceiling, front: {ceiling.get('psnr')} dB on the frame, {ceiling.get('face_psnr')} dB on the face")
+    print(
+        f"{'geometry':9}{'model':9}{'yaw':>5}{'frame PSNR':>12}{'SSIM':>8}{'face PSNR':>11}{'to front':>10}"
+        f"{report['perceptual'][:10]:>11}{'outline':>9}{'n':>6}"
+    )
+    for geometry, block in report["geometry"].items():
+        for model, bins in block["models"].items():
+            front = bins[next(iter(bins))]["face"]["psnr"]
+            for name, row in bins.items():
+                outline = f"{row['outline_iou']:9.3f}" if "outline_iou" in row else f"{'':9}"
+                print(
+                    f"{geometry:9}{model:9}{name:>5}{row['psnr']:12.2f}{row['ssim']:8.4f}{row['face']['psnr']:11.2f}"
+                    f"{row['face']['psnr'] - front:+10.2f}{row['perceptual']:11.4f}{outline}{row['frames']:6d}"
+                )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar per stage, as the stages begin."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield show

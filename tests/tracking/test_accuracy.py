@@ -1,0 +1,141 @@
+"""The accuracy of a track against truth: blind to conventions, not to errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.arkit import ARKIT_INDEX
+from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
+from models.shoot_file import Shoot
+from models.track_file import save_track
+from tests.assets.stand_in_shoot import MOVING, exact_track, film_stand_in
+from tracking.accuracy import Estimate, main, measure, track_estimate
+from tracking.video import known_head
+from tracking.video.known_head import follow_known_head
+from tracking.video.landmarks import Face
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Shoot:
+    return film_stand_in(tmp_path_factory.mktemp("stand-in"), moments=24)
+
+
+def figures(estimate: Estimate, made: Shoot) -> dict:
+    return measure(estimate, made, made.cameras[0], np.arange(len(made)))
+
+
+def test_the_truth_is_without_error_in_any_unit_and_frame(made: Shoot) -> None:
+    true = track_estimate(exact_track(made))
+    turn = quaternion_to_matrix(quaternion_from_euler(0.3, 0.1, -0.2))
+    own = quaternion_to_matrix(quaternion_from_euler(0.0, 0.15, 0.0))  # another idea of what "level" is for a head
+    moved = Estimate(
+        0.7 * true.landmarks @ turn.T + 0.4, turn @ true.rotation @ own, 0.7 * true.position @ turn.T + 0.4,
+        true.weights,
+    )  # fmt: skip
+    for estimate in (true, moved):
+        found = figures(estimate, made)
+        assert found["rotation_degrees"]["p95"] < 0.02 and found["translation_mm"]["p95"] < 0.1
+        assert found["vertices_mm"]["p95"] < 0.02 and found["surface_mm"]["p95"] < 0.1
+        assert found["weights"]["mean_error"] == 0 and found["weights"]["median_correlation"] == 1
+        assert set(found["weights"]["each"]) == set(MOVING)
+    assert figures(moved, made)["scale"] == pytest.approx(1 / 0.7, rel=1e-3)
+
+
+def test_errors_are_told_for_what_they_are(made: Shoot) -> None:
+    true = track_estimate(exact_track(made))
+    rng = np.random.default_rng(2)
+    shake = np.stack([quaternion_to_matrix(quaternion_from_euler(*rng.choice([-0.035, 0.035], 2))) for _ in range(24)])
+    found = figures(Estimate(true.landmarks, true.rotation @ shake, true.position, true.weights), made)
+    assert found["rotation_degrees"]["median"] == pytest.approx(2.83, abs=0.4)  # 2 degrees about each of two axes
+    assert found["vertices_mm"]["median"] < 0.02
+    away = true.landmarks + np.array([0.0, 0.0, 0.004]) * rng.choice([-1, 1], (24, 468, 1))
+    found = figures(Estimate(away, true.rotation, true.position, true.weights), made)
+    assert found["vertices_mm"]["median"] == pytest.approx(4, abs=0.5)
+    assert 1.5 < found["surface_mm"]["median"] < 4  # along the view, the surface is nearer than the landmark
+    weights = true.weights.copy()
+    jaw, smile = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthSmileLeft"]
+    weights[:, jaw] *= 0.5
+    weights[:, smile] = 0.4
+    each = figures(Estimate(true.landmarks, true.rotation, true.position, weights), made)["weights"]["each"]
+    assert each["jawOpen"]["correlation"] == pytest.approx(1) and each["jawOpen"]["error"] > 0.1
+    assert each["mouthSmileLeft"]["correlation"] == 0 and each["mouthPucker"]["error"] == 0
+
+
+class Oracle:
+    """A landmarker that knows the truth; the picture's first pixel says which moment it is asked about."""
+
+    def __init__(self, made: Shoot) -> None:
+        self.made = made
+
+    def detect(self, rgb: np.ndarray) -> list[Face]:
+        i = int(rgb[0, 0, 0])
+        if i == 5:
+            return []
+        camera = self.made.cameras[0]
+        pixels = camera.project(self.made.landmarks(i)).astype(np.float32)
+        pose = camera.T_world_camera.inverse() @ self.made.head(i).T_world_head
+        rough = pose @ Pose(np.zeros(3), quaternion_from_euler(0.05, -0.04))
+        return [Face(pixels, np.clip(self.made.expression[i] * 0.6, 0, 1), rough.matrix())]
+
+
+@pytest.mark.parametrize("fps", [30.0, None])
+def test_a_known_head_is_followed(made: Shoot, fps: float | None) -> None:
+    camera = made.cameras[0]
+    images = (np.full((4, 4, 3), i, np.uint8) for i in range(len(made)))
+    rig = exact_track(made).rig
+    heads, moments = follow_known_head(rig, camera.camera, images, Oracle(made), fps, lambda *_: None)  # type: ignore[arg-type]
+    assert moments.tolist() == [i for i in range(24) if i != 5]
+    estimate = Estimate(
+        np.stack([h.T_world_head.apply(rig.landmarks(h.expression, h.gaze)[:468].astype(float)) for h in heads]),
+        np.stack([h.T_world_head.rotation for h in heads]),
+        np.stack([h.T_world_head.position for h in heads]),
+        np.stack([h.expression for h in heads]).astype(float),
+    )
+    found = measure(estimate, made, camera, moments)
+    assert found["rotation_degrees"]["median"] < 0.6 and found["vertices_mm"]["median"] < 1.5
+    assert found["weights"]["median_correlation"] > 0.95
+    gaze = np.stack([h.gaze for h in heads])[:, [0, 2]].mean(axis=1)
+    assert np.corrcoef(gaze, made.gaze[moments, 0])[0, 1] > 0.9
+    assert known_head.NOISE[-1] < known_head.NOISE[0]
+
+
+def test_the_command_prints_both_tables(
+    made: Shoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tracking.accuracy
+
+    save_track(tmp_path / "a.track", exact_track(made))
+
+    class InPlace(Oracle):
+        def __init__(self, model: Path) -> None:
+            super().__init__(made)
+
+        def __enter__(self) -> InPlace:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(tracking.accuracy, "FaceLandmarker", InPlace)
+    monkeypatch.setattr(tracking.accuracy, "find_face_model", lambda path: path)
+    monkeypatch.setattr(Shoot, "image", lambda self, i, camera: np.full((4, 4, 3), i, np.uint8))
+    out = tmp_path / "a.json"
+    assert main([str(tmp_path / "a.track"), str(made.folder), "--json", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert report["tracked"]["vertices_mm"]["median"] < 0.02 < report["mediapipe_alone"]["vertices_mm"]["median"]
+    assert report["mediapipe_alone"]["frames"] == 23
+    assert "MediaPipe alone" in capsys.readouterr().out
+
+
+def test_a_track_of_another_video_is_one_line(made: Shoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.synthetic_subject import film
+
+    track, _ = film(tmp_path, frames=30, side=64)
+    save_track(tmp_path / "ball.track", track)
+    assert main([str(tmp_path / "ball.track"), str(made.folder)]) == 2
+    error = capsys.readouterr().err
+    assert "own video" in error and error.count("\n") == 1

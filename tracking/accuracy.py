@@ -1,0 +1,260 @@
+"""`python -m tracking.accuracy clip.track SHOOT`: how right a track is, against a shoot's exact truth.
+
+The track must be of the video that `python -m assets.performer encode` made of that shoot's camera.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from models.arkit import ARKIT_NAMES
+from models.errors import UserError
+from models.evaluation.alignment import FACE, robust_similarity
+from models.files import atomic_write
+from models.geometry import Array, quaternion_to_matrix
+from models.shoot_file import Shoot, ShootCamera, read_shoot
+from models.track_file import Track, load_track
+from tracking.face_model import find_face_model
+from tracking.video.fit import first_guess
+from tracking.video.landmarks import FaceLandmarker
+from tracking.video.observe import nearest_rotation
+from tracking.video.personalise import face_shape
+from tracking.video.solver import FACE_OVAL, Target
+
+SURFACE_FRAMES = 100  # frames in which distances to the true surface are measured
+NEAREST = 12  # triangles, by their centres, among which a point's nearest is looked for
+ACTIVE = 0.03  # standard deviation of a true weight, below which it says nothing about following
+
+
+@dataclass(frozen=True)
+class AccuracyConfig:
+    """Measure a track against the truth of the shoot that it tracks, and what MediaPipe alone would have given."""
+
+    track: Annotated[Path, tyro.conf.Positional]
+    """The track of the shoot's encoded video."""
+
+    shoot: Annotated[Path, tyro.conf.Positional]
+    """The folder of the shoot."""
+
+    camera: str | None = None
+    """Which camera was encoded; the first when left out."""
+
+    face_model: Path | None = None
+    """MediaPipe's face_landmarker.task; fetched once into the user's cache when left out."""
+
+    json: Path | None = None
+    """Write the figures to this file."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """What someone thinks the head did in N frames, in the camera's frame: landmarks [N, 468, 3] and position [N, 3] in
+    a unit of their own, rotation [N, 3, 3] of a head frame of their own, weights [N, 52]."""
+
+    landmarks: Array
+    rotation: Array
+    position: Array
+    weights: Array
+
+
+def measure(estimate: Estimate, shoot: Shoot, camera: ShootCamera, moments: NDArray[np.int64]) -> dict[str, Any]:
+    """Errors after *one* rigid motion and scale for the whole clip, the robust best for the face's landmarks. moments:
+    [N] which of the shoot's the estimate is of.
+
+    rotation_degrees: after that, and after one constant rotation between the two head frames, which are conventions;
+    translation_mm: of the head's origin, after one constant offset for the same reason; vertices_mm: landmark to
+    landmark, which includes where the two heads have "the same" landmark; surface_mm: from the landmarks (without the
+    face's oval) to the true surface; weights: mean absolute error and correlation per weight that moves.
+    """
+    T_camera_world = camera.T_world_camera.inverse()
+    true_points = np.stack([T_camera_world.apply(shoot.landmarks(int(i))[:FACE].astype(float)) for i in moments])
+    true_poses = [T_camera_world @ shoot.head(int(i)).T_world_head for i in moments]
+    true_rotation = np.stack([p.rotation for p in true_poses])
+    true_position = np.stack([p.position for p in true_poses])
+    found = robust_similarity(estimate.landmarks.reshape(-1, 3), true_points.reshape(-1, 3))
+    points = found.apply(estimate.landmarks)
+    rotation = found.rotation @ estimate.rotation
+    # the head frames differ by a constant: the mean of what is left over
+    offset = _mean_rotation(rotation.transpose(0, 2, 1) @ true_rotation)
+    left = (rotation @ offset).transpose(0, 2, 1) @ true_rotation
+    angle = np.degrees(np.arccos(np.clip((np.trace(left, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    arm = np.einsum("nji,nj->ni", true_rotation, true_position - found.apply(estimate.position))
+    shift = np.linalg.norm(arm - np.median(arm, axis=0), axis=1) * 1000
+    vertices = np.linalg.norm(points - true_points, axis=2) * 1000
+    return {
+        "frames": len(moments),
+        "scale": round(found.scale, 4),
+        "turned_degrees": round(float(np.degrees(np.arccos(np.clip((np.trace(found.rotation) - 1) / 2, -1, 1)))), 2),
+        "rotation_degrees": _spread(angle),
+        "translation_mm": _spread(shift),
+        "vertices_mm": _spread(vertices),
+        "surface_mm": _spread(_to_surface(points, shoot, camera, moments)),
+        "weights": _weights(estimate.weights, shoot.expression[moments].astype(np.float64)),
+    }
+
+
+def _mean_rotation(rotations: Array) -> Array:
+    u, _, vt = np.linalg.svd(rotations.sum(axis=0))
+    return u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+
+
+def _spread(values: NDArray[np.floating]) -> dict[str, float]:
+    median, p95 = np.percentile(values, [50, 95])
+    return {"median": round(float(median), 3), "p95": round(float(p95), 3), "mean": round(float(values.mean()), 3)}
+
+
+def _to_surface(points: Array, shoot: Shoot, camera: ShootCamera, moments: NDArray[np.int64]) -> Array:
+    """[n, L] mm: distance of points [N, 468, 3] (camera frame), the oval left out, to the true skin of some frames."""
+    chosen = np.setdiff1d(np.arange(FACE), FACE_OVAL)
+    first, end = shoot.parts.get("face", (0, len(shoot.triangles)))
+    triangles = shoot.triangles[first:end]
+    T_camera_world = camera.T_world_camera.inverse()
+    rows = []
+    for k in np.unique(np.linspace(0, len(moments) - 1, SURFACE_FRAMES).round().astype(int)).tolist():
+        corners = T_camera_world.apply(shoot.vertices(int(moments[k])).astype(float))[triangles]
+        _, near = KDTree(corners.mean(axis=1)).query(points[k, chosen], k=NEAREST)
+        rows.append(_to_triangles(points[k, chosen], corners[near]).min(axis=1) * 1000)
+    return np.stack(rows)
+
+
+def _to_triangles(points: Array, corners: Array) -> Array:
+    """[n, K] distances of points [n, 3] to triangles [n, K, 3, 3]; beyond an edge a trifle too long."""
+    a, ab, ac = corners[:, :, 0], corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
+    ap = points[:, None] - a
+    d11, d12, d22 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
+    p1, p2 = (ap * ab).sum(-1), (ap * ac).sum(-1)
+    area = np.maximum(d11 * d22 - d12 * d12, 1e-24)
+    v, w = (d22 * p1 - d12 * p2) / area, (d11 * p2 - d12 * p1) / area
+    share = np.maximum(np.stack([1 - v - w, v, w], axis=-1), 0)  # barycentric, pulled into the triangle
+    share /= share.sum(axis=-1, keepdims=True)
+    return np.linalg.norm(points[:, None] - (share[..., None] * corners).sum(axis=2), axis=-1)
+
+
+def _weights(estimated: Array, true: Array) -> dict[str, Any]:
+    active = np.flatnonzero(true.std(axis=0) > ACTIVE)
+    table: dict[str, dict[str, float]] = {}
+    for k in active.tolist():
+        moves = estimated[:, k].std() > 1e-6
+        follows = float(np.corrcoef(estimated[:, k], true[:, k])[0, 1]) if moves else 0.0
+        error = float(np.abs(estimated[:, k] - true[:, k]).mean())
+        table[ARKIT_NAMES[k]] = {"error": round(error, 4), "correlation": round(follows, 3)}
+    errors, follow = ([row[key] for row in table.values()] or [0.0] for key in ("error", "correlation"))
+    return {
+        "mean_error": round(float(np.mean(errors)), 4),
+        "median_correlation": round(float(np.median(follow)), 3),
+        "each": table,
+    }
+
+
+def track_estimate(track: Track) -> Estimate:
+    index = track.rig.landmark_vertices[:FACE]
+    landmarks = np.stack([track.vertices(i)[index] for i in range(len(track))]).astype(np.float64)
+    return Estimate(
+        landmarks, quaternion_to_matrix(track.orientation), track.position, track.expression.astype(np.float64)
+    )
+
+
+def detector_estimate(
+    track: Track, shoot: Shoot, camera: ShootCamera, landmarker: FaceLandmarker, tick: Callable[[int, int], None]
+) -> tuple[Estimate, NDArray[np.int64]]:
+    """What MediaPipe alone would give for the track's frames: its scores and rotation, the mean head, and the position
+    that puts the landmarks' centre and size right; and the moments in which it found a face."""
+    from models.head.visavis_head import default_head
+
+    moments: list[int] = []
+    faces = []
+    for n, i in enumerate(track.frame_index.tolist()):
+        seen = landmarker.detect(shoot.image(i, camera))
+        if seen:
+            moments.append(i)
+            faces.append(max(seen, key=lambda face: face.size))
+        tick(n + 1, len(track))
+    if not faces:
+        raise UserError(f"MediaPipe finds no face in {shoot.folder}; nothing to compare with")
+    shape = face_shape(default_head().mean)
+    landmarks = np.stack([face.landmarks for face in faces])
+    scores = np.stack([face.scores for face in faces])
+    rotation = np.stack([nearest_rotation(face.transform[:3, :3]) for face in faces])
+    alone = np.arange(len(faces), dtype=np.int32)
+    target = Target.of(landmarks, scores, alone, np.array([camera.camera.cx, camera.camera.cy]))
+    state = first_guess(shape, target, rotation, track.camera.fx)
+    points = shape.neutral + np.tensordot(state.weights, shape.basis, 1)
+    points = points @ state.rotation.transpose(0, 2, 1) + state.position[:, None]
+    return Estimate(points, state.rotation, state.position, state.weights), np.array(moments)
+
+
+def accuracy(config: AccuracyConfig) -> dict[str, Any]:
+    """Both tables. Raises UserError when track and shoot do not belong together."""
+    from rich.progress import Progress
+
+    track, shoot = load_track(config.track), read_shoot(config.shoot)
+    camera = shoot.cameras[0] if config.camera is None else shoot.camera(config.camera)
+    size = (track.camera.width, track.camera.height)
+    if track.video.frames_total != len(shoot) or size != (camera.camera.width, camera.camera.height):
+        raise UserError(
+            f"{config.track} tracks {track.video.frames_total} frames of {size[0]}x{size[1]}, {config.shoot} has "
+            f"{len(shoot)} of {camera.camera.width}x{camera.camera.height}: give the track of this shoot's own video"
+        )
+    report: dict[str, Any] = {
+        "track": track.video.name,
+        "shoot": shoot.name,
+        "camera": camera.name,
+        "focal_px": {"track": round(track.camera.fx, 2), "truth": round(camera.camera.fx, 2)},
+        "tracked": measure(track_estimate(track), shoot, camera, track.frame_index.astype(np.int64)),
+    }
+    with Progress(transient=True) as bars, FaceLandmarker(find_face_model(config.face_model)) as landmarker:
+        task = bars.add_task("MediaPipe alone", total=len(track))
+        found, moments = detector_estimate(
+            track, shoot, camera, landmarker, lambda done, total: bars.update(task, completed=done)
+        )
+    report["mediapipe_alone"] = measure(found, shoot, camera, moments)
+    return report
+
+
+def print_table(report: dict[str, Any]) -> None:
+    ours, theirs = report["tracked"], report["mediapipe_alone"]
+    focal = report["focal_px"]
+    print(f"{report['track']} against {report['shoot']}, camera {report['camera']}: {ours['frames']} frames")
+    print(f"focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f} px")
+    print(f"{'':24}{'tracked':>18}{'MediaPipe alone':>20}   (median, 95th percentile)")
+    for key, name in (
+        ("rotation_degrees", "rotation, degrees"), ("translation_mm", "translation, mm"),
+        ("vertices_mm", "face landmarks, mm"), ("surface_mm", "face surface, mm"),
+    ):  # fmt: skip
+        a, b = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in (ours, theirs))
+        print(f"{name:24}{a:>18}{b:>20}")
+    for key, name in (("mean_error", "weights, mean error"), ("median_correlation", "weights, correlation")):
+        print(f"{name:24}{ours['weights'][key]:18.3f}{theirs['weights'][key]:20.3f}")
+    print(f"\n{'weight':24}{'error':>9}{'follows':>9}{'error':>11}{'follows':>9}")
+    for name, row in sorted(ours["weights"]["each"].items(), key=lambda item: item[1]["correlation"]):
+        other = theirs["weights"]["each"].get(name, {"error": float("nan"), "correlation": float("nan")})
+        print(f"{name:24}{row['error']:9.3f}{row['correlation']:9.2f}{other['error']:11.3f}{other['correlation']:9.2f}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 well, 2 wrong input."""
+    config = tyro.cli(AccuracyConfig, prog="python -m tracking.accuracy", args=argv, description=AccuracyConfig.__doc__)
+    try:
+        report = accuracy(config)
+        print_table(report)
+        if config.json:
+            with atomic_write(config.json) as file:
+                file.write((json_module.dumps(report, indent=2) + "\n").encode())
+    except UserError as error:
+        print(f"accuracy: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
