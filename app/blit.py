@@ -47,6 +47,7 @@ class SceneBlit:
         )
         self._strip = ctx.vertex_array(self._program, [])
         self._plate: moderngl.Texture | None = None
+        self._backdrop: moderngl.Framebuffer | None = None  # the plate as this viewport shows it, drawn once
         # two textures in turn: the driver need not wait for the last draw before it takes the next upload
         self._crops: list[moderngl.Texture] = []
         self._turn = 0
@@ -56,6 +57,7 @@ class SceneBlit:
         """plate: [H, W, 3] uint8 sRGB; shown so that it covers the viewport."""
         if self._plate is not None:
             self._plate.release()
+        self._forget_backdrop()
         h, w = plate.shape[:2]
         self._plate = self._ctx.texture((w, h), 3, np.ascontiguousarray(plate), alignment=1)
         self._plate.repeat_x = self._plate.repeat_y = False
@@ -93,9 +95,7 @@ class SceneBlit:
         if self._plate is None:
             ctx.clear(0.06, 0.06, 0.07, 1.0)
         else:
-            ctx.disable(moderngl.BLEND)
-            w, h = self._plate.size
-            self._quad(self._plate, (0.0, 0.0, float(width), float(height)), cover_rect(w, h, viewport))
+            self._draw_plate(self._plate, viewport)
         if self._rect is not None:
             ctx.enable(moderngl.BLEND)
             ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
@@ -103,6 +103,27 @@ class SceneBlit:
             rect = (left * width, top * height, right * width, bottom * height)
             self._quad(self._crops[self._turn], rect, (0.0, 0.0, 1.0, 1.0))
             ctx.disable(moderngl.BLEND)
+
+    def _draw_plate(self, plate: moderngl.Texture, viewport: tuple[int, int]) -> None:
+        """Copied where it was drawn before: a software GL takes 2 ms to sample it, and next to nothing to copy it."""
+        ctx, target = self._ctx, self._ctx.fbo
+        if self._backdrop is None or self._backdrop.size != viewport:
+            self._forget_backdrop()
+            self._backdrop = ctx.framebuffer([ctx.renderbuffer(viewport, 4)])
+            self._backdrop.use()
+            ctx.disable(moderngl.BLEND)
+            w, h = plate.size
+            self._quad(plate, (0.0, 0.0, float(viewport[0]), float(viewport[1])), cover_rect(w, h, viewport))
+            target.use()
+            ctx.viewport = (0, 0, *viewport)
+        ctx.copy_framebuffer(target, self._backdrop)
+
+    def _forget_backdrop(self) -> None:
+        if self._backdrop is not None:
+            for attachment in self._backdrop.color_attachments:
+                attachment.release()
+            self._backdrop.release()
+            self._backdrop = None
 
     def _quad(
         self, texture: moderngl.Texture, rect: tuple[float, ...], source: tuple[float, float, float, float]
@@ -113,6 +134,7 @@ class SceneBlit:
         self._strip.render(moderngl.TRIANGLE_STRIP, vertices=4)
 
     def release(self) -> None:
+        self._forget_backdrop()
         for texture in (*self._crops, *([self._plate] if self._plate else [])):
             texture.release()
         self._strip.release()

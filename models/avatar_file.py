@@ -20,7 +20,7 @@ from models.tensor_file import read_manifest as read_tensor_manifest
 from models.tensor_file import read_tensor_file, write_tensor_file
 
 KIND = "avatar"
-VERSION = 1
+VERSION = 2
 MAX_AVATAR_BYTES = 2 << 30
 MAX_PLATE_SIDE = 2048
 

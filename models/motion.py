@@ -1,7 +1,8 @@
 """Per-pixel motion between two views of the mesh: exact where the mesh is, extended smoothly where it is not.
 
 The new view is rasterised with, as vertex attributes, where each vertex lay in the cached view. Beyond the mesh (hair
-tips, background) the displacement is extended by a push-pull pyramid.
+tips, background) the displacement is extended by a push-pull pyramid. A surface point was seen then if the cached UV
+map shows it at that place: no depth is compared, since a lid lies closer to its eye than any tolerance.
 """
 
 from __future__ import annotations
@@ -16,52 +17,92 @@ Floats = NDArray[np.float32]
 
 COARSE = 4  # the extension is computed on a grid this much coarser than the picture
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # not "ninf": empty depth is infinite
-DEPTH_TOLERANCE_M = 0.006  # a point this far behind the cached surface was hidden then
+UV_TOLERANCE = 0.012  # how far a point's UV may lie from those seen around its old place; a few pixels of a face
 
 
 class MotionField(NamedTuple):
-    """source [S, S, 2]: position (x, y) in the cached image, in 0..1 of its side. visible [S, S]: 1 where the surface
-    point was seen in the cached view, 0 where it was hidden or nothing is covered."""
+    """source [S, S, 2]: position (x, y) in the cached image, in 0..1 of its side. hidden [S, S]: 1 where the surface
+    point was not seen in the cached view, 0 where it was and where nothing is covered."""
 
     source: Floats
-    visible: Floats
+    hidden: Floats
 
 
-def motion_field(attributes: Floats, covered: NDArray[np.bool_], cached_depth: Floats) -> MotionField:
-    """attributes: [S, S, 3] from rasterising the *new* view: cached x and y in cached-image pixels, cached depth in
-    metres. covered: [S, S] of the new view. cached_depth: [S, S] z-buffer of the cached view (inf where empty)."""
-    s = covered.shape[0]
-    source = np.empty((s, s, 2), np.float32)
-    visible = np.empty((s, s), np.float32)
-    _motion(attributes, covered, cached_depth, source, visible)
-    return MotionField(source, visible)
+def seen_uv(uv: Floats, covered: NDArray[np.bool_]) -> Floats:
+    """What a view shows around each pixel: [S, S, 4] = least u, v and greatest u, v of the covered pixels among 3 x 3,
+    widened by UV_TOLERANCE (least above greatest where there is none). uv: [S, S, >= 2]."""
+    bounds = np.empty((*covered.shape, 4), np.float32)
+    _seen_uv(uv, covered, bounds)
+    return bounds
+
+
+def empty_field(size: int) -> MotionField:
+    """Room for one, to be drawn into again and again."""
+    return MotionField(np.empty((size, size, 2), np.float32), np.empty((size, size), np.float32))
+
+
+def motion_field(
+    attributes: Floats, covered: NDArray[np.bool_], seen: Floats, out: MotionField | None = None
+) -> MotionField:
+    """attributes: [S, S, >= 4] from rasterising the *new* view: u, v, and the cached x and y in cached-image pixels.
+    covered: [S, S] of the new view. seen: `seen_uv` of the cached view. out: where to draw, if not into a new one."""
+    out = out or empty_field(covered.shape[0])
+    _motion(attributes, covered, seen, *out)
+    return out
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _motion(attributes, covered, cached_depth, source, visible):  # type: ignore[no-untyped-def]
+def _seen_uv(uv, covered, bounds):  # type: ignore[no-untyped-def]
+    s = covered.shape[0]
+    # one row at a time, padded by a pixel on each side: extremes over three columns, then over three such rows
+    padded = np.full((2, 2 * s + 4), np.float32(2.0), np.float32)
+    rows = np.full((2, 3, 2 * s), np.float32(2.0), np.float32)  # least uv, and least -uv
+    tolerance = np.float32(UV_TOLERANCE)
+    for i in range(s + 1):
+        row = i % 3
+        if i < s:
+            for j in range(s):
+                for k in range(2):
+                    value = uv[i, j, k]
+                    padded[0, 2 * j + 2 + k] = value if covered[i, j] else np.float32(2.0)
+                    padded[1, 2 * j + 2 + k] = -value if covered[i, j] else np.float32(2.0)
+            for sign in range(2):
+                line, low = padded[sign], rows[sign, row]
+                for x in range(2 * s):
+                    low[x] = min(min(line[x], line[x + 2]), line[x + 4])
+        else:
+            rows[:, row] = np.float32(2.0)
+        if i == 0:
+            continue
+        for sign in range(2):
+            r0, r1, r2 = rows[sign, 0], rows[sign, 1], rows[sign, 2]
+            for j in range(s):
+                for k in range(2):
+                    x = 2 * j + k
+                    low = min(min(r0[x], r1[x]), r2[x])
+                    bounds[i - 1, j, 2 * sign + k] = -low + tolerance if sign else low - tolerance
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _motion(attributes, covered, seen, source, hidden):  # type: ignore[no-untyped-def]
     s = covered.shape[0]
     g = s // COARSE
     level = np.zeros((g, g, 3), np.float32)
     for i in range(s):
         for j in range(s):
+            hidden[i, j] = 0.0
             if covered[i, j]:
-                x, y, z = attributes[i, j, 0], attributes[i, j, 1], attributes[i, j, 2]
+                x, y = attributes[i, j, 2], attributes[i, j, 3]
                 cell = level[i // COARSE, j // COARSE]
                 cell[0] += x - (j + np.float32(0.5))
                 cell[1] += y - (i + np.float32(0.5))
                 cell[2] += 1.0
                 source[i, j, 0] = x / s
                 source[i, j, 1] = y / s
-                jx = min(max(int(x), 0), s - 1)
-                iy = min(max(int(y), 0), s - 1)
-                nearest = cached_depth[iy, jx]
-                for di in range(-1, 2):  # one pixel of grace at silhouettes, where the z-buffer steps
-                    for dj in range(-1, 2):
-                        d = cached_depth[min(max(iy + di, 0), s - 1), min(max(jx + dj, 0), s - 1)]
-                        nearest = d if nearest == np.inf or (d != np.inf and d > nearest) else nearest
-                visible[i, j] = 1.0 if nearest != np.inf and z < nearest + DEPTH_TOLERANCE_M else 0.0
-            else:
-                visible[i, j] = 0.0
+                b = seen[min(max(int(y), 0), s - 1), min(max(int(x), 0), s - 1)]
+                u, v = attributes[i, j, 0], attributes[i, j, 1]
+                if u < b[0] or v < b[1] or u > b[2] or v > b[3]:
+                    hidden[i, j] = 1.0
     _extend(level)
     for i in range(s):
         fy = (i + 0.5) / COARSE - 0.5
@@ -133,24 +174,31 @@ def _extend(level):  # type: ignore[no-untyped-def]
                     fine[i, j, k] = own * w + up * (1 - w)
 
 
-def motion_field_plain(attributes: Floats, covered: NDArray[np.bool_], cached_depth: Floats) -> MotionField:
+def seen_uv_plain(uv: Floats, covered: NDArray[np.bool_]) -> Floats:
+    """The plain numpy twin of `seen_uv`."""
+    low = np.pad(np.where(covered[..., None], uv[..., :2], 2.0), ((1, 1), (1, 1), (0, 0)), constant_values=2.0)
+    high = np.pad(np.where(covered[..., None], uv[..., :2], -2.0), ((1, 1), (1, 1), (0, 0)), constant_values=-2.0)
+    s = covered.shape[0]
+    shifts = [(slice(i, i + s), slice(j, j + s)) for i in range(3) for j in range(3)]
+    least = np.min([low[at] for at in shifts], axis=0) - UV_TOLERANCE
+    greatest = np.max([high[at] for at in shifts], axis=0) + UV_TOLERANCE
+    return np.concatenate([least, greatest], axis=-1).astype(np.float32)
+
+
+def motion_field_plain(attributes: Floats, covered: NDArray[np.bool_], seen: Floats) -> MotionField:
     """The plain numpy twin of `motion_field`, for tests: the same definition, array by array."""
     s = covered.shape[0]
     centre = np.stack(np.meshgrid(np.arange(s) + 0.5, np.arange(s) + 0.5), axis=-1)
-    x, y, z = np.where(covered[..., None], attributes, 0).transpose(2, 0, 1)
-    jx, iy = np.clip(x.astype(int), 0, s - 1), np.clip(y.astype(int), 0, s - 1)
-    around = [
-        cached_depth[np.clip(iy + i, 0, s - 1), np.clip(jx + j, 0, s - 1)] for i in (-1, 0, 1) for j in (-1, 0, 1)
-    ]
-    farthest = np.max(np.where(np.isinf(around), -np.inf, around), axis=0)
-    visible = covered & np.isfinite(farthest) & (z < farthest + DEPTH_TOLERANCE_M)
-    shift = np.where(covered[..., None], attributes[..., :2] - centre, 0)
+    uv, at = np.split(np.where(covered[..., None], attributes[..., :4], 0), 2, axis=-1)
+    bounds = seen[np.clip(at[..., 1].astype(int), 0, s - 1), np.clip(at[..., 0].astype(int), 0, s - 1)]
+    hidden = covered & ~((uv >= bounds[..., :2]) & (uv <= bounds[..., 2:])).all(axis=-1)
+    shift = np.where(covered[..., None], at - centre, 0)
     g = s // COARSE
     total = np.concatenate([shift, covered[..., None]], axis=-1).reshape(g, COARSE, g, COARSE, 3).sum(axis=(1, 3))
     coarse = _extend_plain(total)
     spread = _enlarge(coarse, s)
-    source = np.where(covered[..., None], attributes[..., :2], centre + spread) / s
-    return MotionField(source.astype(np.float32), visible.astype(np.float32))
+    source = np.where(covered[..., None], at, centre + spread) / s
+    return MotionField(source.astype(np.float32), hidden.astype(np.float32))
 
 
 def _enlarge(coarse: NDArray[np.float64], size: int) -> NDArray[np.float64]:

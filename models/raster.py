@@ -26,11 +26,29 @@ class Raster:
         return self.triangle >= 0
 
 
+def empty_raster(size: int, attributes: int) -> Raster:
+    """Room for one of size x size pixels, to be drawn into again and again."""
+    return Raster(
+        np.empty((size, size, attributes), np.float32),
+        np.empty((size, size), np.int32),
+        np.empty((size, size), np.float32),
+    )
+
+
 class Rasterizer(Protocol):
     name: str
 
-    def __call__(self, pixels: Floats, triangles: Ints, attributes: Floats, height: int, width: int) -> Raster:
+    def __call__(
+        self,
+        pixels: Floats,
+        triangles: Ints,
+        attributes: Floats,
+        height: int,
+        width: int,
+        out: Raster | None = None,
+    ) -> Raster:
         """pixels: [V, 3] x px, y px, depth in metres (models.camera.Camera.project); triangles: [T, 3];
         attributes: [V, A]. Triangles with a vertex at depth <= 1e-4 are dropped; both windings are drawn; the nearest
-        depth wins. Raises ValueError on wrong shapes or indices out of range."""
+        depth wins. out: a Raster of that shape which may be drawn into (and is then returned) instead of a new one.
+        Raises ValueError on wrong shapes or indices out of range."""
         ...

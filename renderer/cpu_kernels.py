@@ -1,144 +1,198 @@
-"""Compiled kernels of the CPU path: texture lookup and the gather of cached features, all in NHWC.
+"""Compiled kernels around the warp's convolutions on the CPU: texture lookup and the gather of cached features, NHWC.
 
-Their plain twins are models.network.texture.sample_texture and models.network.warp.move; tests hold them together.
+Their plain twins are models.network.texture.sample_texture and models.network.warp (move, MotionWarp.filled); tests
+hold them together. Channel counts are multiples of `simd.LANES`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from renderer.simd import LANES, Values, halves, larger, load, put, splat, store
+
 Floats = NDArray[np.float32]
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
-
-
-@njit(**_OPTIONS)
-def sample_texture(texture: Floats, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Floats) -> None:
-    """texture: [T, T, C]; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty; scale: [C] harmonics; out: [S, S, C]."""
-    t, channels = texture.shape[0], texture.shape[2]
-    for i in range(triangle.shape[0]):
-        for j in range(triangle.shape[1]):
-            if triangle[i, j] < 0:
-                out[i, j, :] = 0
-                continue
-            x0, y0, tx, ty = _corner(uv[i, j, 0], np.float32(1.0) - uv[i, j, 1], t, t)
-            x1, y1 = min(x0 + 1, t - 1), min(y0 + 1, t - 1)
-            a, b = (1 - tx) * (1 - ty), tx * (1 - ty)
-            c, d = (1 - tx) * ty, tx * ty
-            for k in range(channels):
-                out[i, j, k] = scale[k] * (
-                    a * texture[y0, x0, k] + b * texture[y0, x1, k] + c * texture[y1, x0, k] + d * texture[y1, x1, k]
-                )
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
+_ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 
 
 @njit(**_OPTIONS)
 def _corner(x, y, width, height):  # type: ignore[no-untyped-def]
-    """Upper left texel and fractions of a position in 0..1 (pixel centres at +0.5, borders repeated)."""
-    fx = min(max(x * width - np.float32(0.5), np.float32(0.0)), np.float32(width - 1))
-    fy = min(max(y * height - np.float32(0.5), np.float32(0.0)), np.float32(height - 1))
-    x0, y0 = int(fx), int(fy)
+    """Upper left texel and fractions of a position in 0..1 (pixel centres at +0.5, borders repeated). The texel right
+    of it and those below always exist."""
+    fx = min(max(x * width - _HALF, _ZERO), np.float32(width - 1))
+    fy = min(max(y * height - _HALF, _ZERO), np.float32(height - 1))
+    x0, y0 = min(int(fx), width - 2), min(int(fy), height - 2)
     return x0, y0, np.float32(fx - x0), np.float32(fy - y0)
 
 
 @njit(**_OPTIONS)
-def _pooled(field, i, j, step):  # type: ignore[no-untyped-def]
-    """Mean of a step x step tile of [S, S, 2]: the position of the coarse pixel's centre."""
-    x, y = np.float32(0.0), np.float32(0.0)
-    for a in range(i * step, i * step + step):
-        for b in range(j * step, j * step + step):
-            x += field[a, b, 0]
-            y += field[a, b, 1]
-    n = np.float32(step * step)
-    return x / n, y / n
+def _lerp(image, at, line, channels, tx, ty):  # type: ignore[no-untyped-def]
+    """Eight channels, starting at element `at`, bilinearly between a pixel, its right neighbour and the two below."""
+    top = splat(_ONE - tx) * load(image, at) + splat(tx) * load(image, at + channels)
+    low = splat(_ONE - tx) * load(image, at + line) + splat(tx) * load(image, at + line + channels)
+    return splat(_ONE - ty) * top + splat(ty) * low
 
 
 @njit(**_OPTIONS)
-def gather(image: Floats, source: Floats, step: int, out: Floats) -> None:
-    """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], into out[..., :C] of
-    [S / step, S / step, >= C]."""
+def sample_texture(texture: Floats, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values) -> None:
+    """texture: [T, T, C]; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty; scale: [C] harmonics; out: [S, S, C]."""
+    t, channels = texture.shape[0], texture.shape[2]
+    s = triangle.shape[0]
+    for i in range(s):
+        for j in range(s):
+            to = (i * s + j) * channels
+            if triangle[i, j] < 0:
+                for c in range(0, channels, LANES):
+                    store(out, to + c, splat(_ZERO))
+                continue
+            x0, y0, tx, ty = _corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
+            at = (y0 * t + x0) * channels
+            for c in range(0, channels, LANES):
+                store(out, to + c, load(scale, c) * _lerp(texture, at + c, t * channels, channels, tx, ty))
+
+
+@njit(**_OPTIONS)
+def gather(image: Floats, source: Floats, step: int, out: Values) -> None:
+    """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], into the first C
+    channels of out [S / step, S / step, >= C]."""
     h, channels = image.shape[0], image.shape[2]
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            x, y = _pooled(source, i, j, step)
-            x0, y0, tx, ty = _corner(x, y, h, h)
-            x1, y1 = min(x0 + 1, h - 1), min(y0 + 1, h - 1)
-            a, b = (1 - tx) * (1 - ty), tx * (1 - ty)
-            c, d = (1 - tx) * ty, tx * ty
-            for k in range(channels):
-                out[i, j, k] = a * image[y0, x0, k] + b * image[y0, x1, k] + c * image[y1, x0, k] + d * image[y1, x1, k]
+    g, stride = out.shape[0], out.shape[2]
+    n = np.float32(step * step)
+    for i in range(g):
+        for j in range(g):
+            x, y = _ZERO, _ZERO
+            for a in range(i * step, i * step + step):  # the mean is the position of the coarse pixel's centre
+                for b in range(j * step, j * step + step):
+                    x += source[a, b, 0]
+                    y += source[a, b, 1]
+            x0, y0, tx, ty = _corner(x / n, y / n, h, h)
+            at, to = (y0 * h + x0) * channels, (i * g + j) * stride
+            for c in range(0, channels, LANES):
+                store(out, to + c, _lerp(image, at + c, h * channels, channels, tx, ty))
 
 
 @njit(**_OPTIONS)
-def pool(field: Floats, step: int, out: Floats, channel: int) -> None:
+def pool(field: Floats, step: int, out: Values, channel: int) -> None:
     """Mean of step x step tiles of field [S, S] into out[..., channel]."""
     n = np.float32(step * step)
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
-            total = np.float32(0.0)
+            total = _ZERO
             for a in range(i * step, i * step + step):
                 for b in range(j * step, j * step + step):
                     total += field[a, b]
-            out[i, j, channel] = total / n
+            put(out, (i * out.shape[1] + j) * out.shape[2] + channel, total / n)
 
 
 @njit(**_OPTIONS)
 def sample_texture_halved(
-    texture: Floats, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Floats, channel: int
+    texture: Floats, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values, channel: int
 ) -> None:
     """As `sample_texture`, averaged over 2 x 2 pixels, into out[..., channel : channel + C] of [S / 2, S / 2, .]."""
     t, channels = texture.shape[0], texture.shape[2]
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j, channel : channel + channels] = 0
+    g, stride = out.shape[0], out.shape[2]
+    at = np.empty(4, np.int64)
+    fraction = np.empty((4, 2), np.float32)
+    for i in range(g):
+        for j in range(g):
+            n = 0
             for p in range(2 * i, 2 * i + 2):
                 for q in range(2 * j, 2 * j + 2):
-                    if triangle[p, q] < 0:
-                        continue
-                    x0, y0, tx, ty = _corner(uv[p, q, 0], np.float32(1.0) - uv[p, q, 1], t, t)
-                    x1, y1 = min(x0 + 1, t - 1), min(y0 + 1, t - 1)
-                    quarter = np.float32(0.25)
-                    a, b = quarter * (1 - tx) * (1 - ty), quarter * tx * (1 - ty)
-                    c, d = quarter * (1 - tx) * ty, quarter * tx * ty
-                    for k in range(channels):
-                        out[i, j, channel + k] += scale[k] * (
-                            a * texture[y0, x0, k]
-                            + b * texture[y0, x1, k]
-                            + c * texture[y1, x0, k]
-                            + d * texture[y1, x1, k]
-                        )
+                    if triangle[p, q] >= 0:
+                        x0, y0, tx, ty = _corner(uv[p, q, 0], _ONE - uv[p, q, 1], t, t)
+                        at[n] = (y0 * t + x0) * channels
+                        fraction[n, 0], fraction[n, 1] = tx, ty
+                        n += 1
+            to = (i * g + j) * stride + channel
+            for c in range(0, channels, LANES):
+                total = splat(_ZERO)
+                for k in range(n):
+                    total = total + _lerp(texture, at[k] + c, t * channels, channels, fraction[k, 0], fraction[k, 1])
+                store(out, to + c, total * load(scale, c) * splat(np.float32(0.25)))
 
 
 @njit(**_OPTIONS)
-def finish_warp(picture: Floats, source: Floats, residual: Floats, fade: Floats, rgba: NDArray[np.uint8]) -> None:
-    """The warped frame: picture [S, S, 4] (rgb, mask in 0..1) moved along source [S, S, 2], plus the residual
-    [S/2, S/2, 16] in pixel-shuffle order, its alpha times
-    fade [S, S], as premultiplied uint8 rgba [S, S, 4]."""
-    s = rgba.shape[0]
-    value = np.empty(4, np.float32)
+def fill(
+    picture: Floats,
+    source: Floats,
+    hidden: Floats,
+    texture: Floats,
+    uv: Floats,
+    filled: Floats,
+    out: Values,
+    channel: int,
+) -> None:
+    """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2]; where hidden [S, S], the colour is that of
+    the texture's first three channels at uv [S, S, >= 2]. Into filled [S, S, 4], and into out [S / 2, S / 2, .] from
+    `channel`: 16 values, pixel after pixel of each 2 x 2, then the four of hidden."""
+    s, t = source.shape[0], texture.shape[0]
+    channels = texture.shape[2]
+    lanes = np.empty(LANES, np.float32)
     for i in range(s):
         for j in range(s):
             x0, y0, tx, ty = _corner(source[i, j, 0], source[i, j, 1], s, s)
-            x1, y1 = min(x0 + 1, s - 1), min(y0 + 1, s - 1)
-            a, b = (1 - tx) * (1 - ty), tx * (1 - ty)
-            c, d = (1 - tx) * ty, tx * ty
+            at = (y0 * s + x0) * 4
+            weights = halves(_ONE - tx, tx)
+            both = splat(_ONE - ty) * load(picture, at) + splat(ty) * load(picture, at + 4 * s)
+            store(lanes, 0, weights * both)
+            for c in range(4):
+                filled[i, j, c] = lanes[c] + lanes[c + 4]
+            if hidden[i, j] > 0:
+                x0, y0, tx, ty = _corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
+                store(lanes, 0, _lerp(texture, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
+                for c in range(3):
+                    filled[i, j, c] = lanes[c]
             k = (i % 2) * 2 + j % 2
-            for ch in range(4):
-                v = (
-                    a * picture[y0, x0, ch]
-                    + b * picture[y0, x1, ch]
-                    + c * picture[y1, x0, ch]
-                    + d * picture[y1, x1, ch]
-                )
-                v += residual[i // 2, j // 2, ch * 4 + k]
-                value[ch] = min(max(v, np.float32(0.0)), np.float32(1.0))
-            value[3] *= fade[i, j]
-            _store(value, rgba, i, j)
+            to = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel
+            for c in range(4):
+                put(out, to + 4 * k + c, filled[i, j, c])
+            put(out, to + 16 + k, hidden[i, j])
 
 
 @njit(**_OPTIONS)
-def _store(value, rgba, i, j):  # type: ignore[no-untyped-def]
-    alpha = value[3]
-    for ch in range(3):
-        rgba[i, j, ch] = np.uint8(value[ch] * alpha * np.float32(255.0) + np.float32(0.5))
-    rgba[i, j, 3] = np.uint8(alpha * np.float32(255.0) + np.float32(0.5))
+def enlarge_add_relu(coarse: Values, fine: Values, out: Values) -> None:
+    """ReLU of coarse [h, h, C], bilinearly enlarged by two, plus fine [2h, 2h, C]."""
+    h, channels = coarse.shape[0], coarse.shape[2]
+    near, far, zero = splat(np.float32(0.75)), splat(np.float32(0.25)), splat(_ZERO)
+    for i in range(2 * h):
+        y0 = i // 2
+        y1 = min(y0 + 1, h - 1) if i % 2 else max(y0 - 1, 0)
+        for j in range(2 * h):
+            x0 = j // 2
+            x1 = min(x0 + 1, h - 1) if j % 2 else max(x0 - 1, 0)
+            a, b = (y0 * h + x0) * channels, (y0 * h + x1) * channels
+            c, d = (y1 * h + x0) * channels, (y1 * h + x1) * channels
+            at = (i * 2 * h + j) * channels
+            for k in range(0, channels, LANES):
+                top = near * load(coarse, a + k) + far * load(coarse, b + k)
+                low = near * load(coarse, c + k) + far * load(coarse, d + k)
+                store(out, at + k, larger(near * top + far * low + load(fine, at + k), zero))
+
+
+@njit(**_OPTIONS)
+def finish_warp(filled: Floats, residual: Values, fade: Floats, rgba: NDArray[np.uint8]) -> bool:
+    """filled [S, S, 4] plus residual [S/2, S/2, 16] (pixel after pixel of each 2 x 2), its alpha times fade [S, S], as
+    premultiplied uint8 rgba [S, S, 4]. Returns whether every residual was a finite number."""
+    s = filled.shape[0]
+    lanes = np.empty(2 * LANES, np.float32)
+    total = splat(_ZERO)
+    for i in range(s // 2):
+        for j in range(s // 2):
+            at = (i * (s // 2) + j) * 16
+            upper, lower = load(residual, at), load(residual, at + LANES)
+            total = total + upper + lower
+            store(lanes, 0, upper + load(filled, (2 * i * s + 2 * j) * 4))
+            store(lanes, LANES, lower + load(filled, ((2 * i + 1) * s + 2 * j) * 4))
+            for k in range(4):
+                y, x = 2 * i + k // 2, 2 * j + k % 2
+                alpha = min(max(lanes[4 * k + 3], _ZERO), _ONE) * fade[y, x]
+                for c in range(3):
+                    value = min(max(lanes[4 * k + c], _ZERO), _ONE)
+                    rgba[y, x, c] = np.uint8(value * alpha * np.float32(255) + _HALF)
+                rgba[y, x, 3] = np.uint8(alpha * np.float32(255) + _HALF)
+    store(lanes, 0, total)
+    return np.isfinite(lanes[:LANES].sum())

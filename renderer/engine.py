@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.avatar_file import Avatar
 from models.errors import UserError
-from models.motion import MotionField, motion_field
+from models.motion import MotionField, motion_field, seen_uv
 from models.network.avatar_network import View
 from models.network.generator import modulate
 from models.network.harmonics import harmonics
@@ -31,12 +31,16 @@ from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 from renderer.raster import make_rasterizer
 
+MOTION_ATTRIBUTES = 4  # u, v, and where that point lay in the cached view, x and y
+
 
 class Geometry(NamedTuple):
-    """A rasterised view: attributes [S, S, 2] = uv, or [S, S, 5] with the cached pixel position and depth behind it."""
+    """A rasterised view: attributes [S, S, 2] = uv, or [S, S, 4] with the cached position in pixels behind it. seen: of
+    a view that will be warped from, models.motion.seen_uv."""
 
     view: HeadView
     raster: Raster
+    seen: NDArray[np.float32] | None
 
 
 class Timer:
@@ -59,18 +63,24 @@ class GeometryStage:
         self.rig, self.size = avatar.rig, size
         self.rasterize = make_rasterizer()
 
-    def __call__(self, request: ViewRequest, cached: Geometry | None = None) -> Geometry:
-        """Raises FloatingPointError for a pose that is not finite, ValueError for a head behind the camera."""
-        view = head_view(self.rig, request.head, request.T_world_eye, request.camera, self.size)
+    def __call__(self, request: ViewRequest, cached: Geometry | None = None, out: Raster | None = None) -> Geometry:
+        """The view of `request`: to be cached, or (with `cached`) to be warped to; `out` may then be drawn into.
+
+        Raises FloatingPointError for a pose that is not finite, ValueError for a head behind the camera."""
+        rig, size = self.rig, self.size
+        view = head_view(rig, request.head, request.T_world_eye, request.camera, size)
         if not np.isfinite(view.pixels).all():
             raise FloatingPointError("the pose is not finite")
-        attributes = self.rig.uv if cached is None else np.concatenate([self.rig.uv, cached.view.pixels], axis=1)
-        return Geometry(view, self.rasterize(view.pixels, self.rig.triangles, attributes, self.size, self.size))
+        if cached is None:
+            raster = self.rasterize(view.pixels, rig.triangles, rig.uv, size, size)
+            return Geometry(view, raster, seen_uv(raster.attributes, raster.coverage))
+        attributes = np.concatenate([rig.uv, cached.view.pixels[:, :2]], axis=1)
+        return Geometry(view, self.rasterize(view.pixels, rig.triangles, attributes, size, size, out), None)
 
     @staticmethod
-    def motion(new: Geometry, cached: Geometry) -> MotionField:
-        attributes = np.ascontiguousarray(new.raster.attributes[..., 2:5])
-        return motion_field(attributes, new.raster.coverage, cached.raster.depth)
+    def motion(new: Geometry, cached: Geometry, out: MotionField | None = None) -> MotionField:
+        assert cached.seen is not None, "the cached view was not drawn to be cached"
+        return motion_field(new.raster.attributes, new.raster.coverage, cached.seen, out)
 
 
 def angle_degrees(a: HeadView, b: HeadView) -> float:
@@ -121,8 +131,8 @@ class PlainEngine:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         field = self.geometry.motion(geometry, cached_geometry)
         source = torch.from_numpy(field.source)[None].to(self.torch_device)
-        visible = torch.from_numpy(field.visible)[None, None].to(self.torch_device)
-        out = self.network.redraw(cached, self.network.target(view, modulate(sampled, view.sh), source, visible))
+        hidden = torch.from_numpy(field.hidden)[None, None].to(self.torch_device)
+        out = self.network.redraw(cached, self.network.target(view, modulate(sampled, view.sh), source, hidden))
         return out.rgb, out.mask
 
     def _view(self, geometry: Geometry) -> View:

@@ -43,9 +43,9 @@ def draw_frame(network: AvatarNetwork, store: FrameStore, i: int) -> DrawnFrame:
 def warp_frame(network: AvatarNetwork, store: FrameStore, cached: DrawnFrame, target: DrawnFrame) -> dict[str, Tensor]:
     """ "warp": the network's picture [3, S, S] of the target from the cached frame; "mesh": the same without the
     residual, where the warp is ours."""
-    source, visible = stack_motion([cached.sample], [target.sample], store.rasterize, store.track.rig.triangles)
+    source, hidden = stack_motion([cached.sample], [target.sample], store.rasterize, store.track.rig)
     view = stack_views([target.sample])
-    new = network.target(view, target.drawn.features, source, visible)
+    new = network.target(view, target.drawn.features, source, hidden)
     out = network.redraw(cached.drawn.cache, new)
     plate = target.plate[None]
     pictures = {"warp": composite(out.rgb.float(), out.mask.float(), plate)[0]}

@@ -62,8 +62,8 @@ class AvatarNetwork(nn.Module):
         cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state)
         return Drawn(out, features, cache)
 
-    def target(self, view: View, features: Tensor, source: Tensor, visible: Tensor) -> Target:
-        return Target(features, source, visible, view.sh, quarter_uv(view), view.state)
+    def target(self, view: View, features: Tensor, source: Tensor, hidden: Tensor) -> Target:
+        return Target(features, source, hidden, view.sh, quarter_uv(view), view.state)
 
     def redraw(self, cache: Cache, target: Target) -> WarpOutput:
         """The warp. Raises ValueError for a baseline avatar."""

@@ -42,22 +42,23 @@ class NetworkConfig:
         ok = (
             self.size in range(64, 2049)
             and self.size % 32 == 0
-            and 4 <= self.width <= 256
-            and self.width % 4 == 0
+            and 8 <= self.width <= 256
+            and self.width % 8 == 0
             and 32 <= self.texture_size <= 4096
             and 1 <= self.texture_levels <= 6
             and self.texture_size % (1 << (self.texture_levels - 1)) == 0
             and SH_FIRST_CHANNEL + SH_COUNT <= self.texture_channels <= 64
+            and self.texture_channels % 8 == 0
             and self.norm in ("group", "instance")
             and self.warp in ("motion", "published", "none")
             and 8 <= self.warp_width <= 256
-            and self.warp_width % 4 == 0
+            and self.warp_width % 8 == 0
             and 0 <= self.expression_code <= 256
         )
         if not ok:
             raise UserError(
                 f"network sizes that do not fit together: {asdict(self)}; size is a multiple of 32 in 64..2048, widths "
-                "are multiples of 4 up to 256, texture_size up to 4096 divisible by 2^(levels-1)"
+                "and texture_channels are multiples of 8, texture_size up to 4096 divisible by 2^(levels-1)"
             )
 
     @staticmethod

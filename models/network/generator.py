@@ -55,11 +55,15 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """ReLU, bilinear x2, 3 x 3 convolution, norm: DNR+ (no transposed convolution, hence no checkerboard)."""
+    """ReLU, bilinear x2, 3 x 3 convolution, norm: DNR+ (no transposed convolution, hence no checkerboard).
+
+    Borders are repeated by the convolution as they are by the enlargement: both then fold into one operator at low
+    resolution that is the same everywhere (renderer.cpu_generator), and no zeros are seen beyond the frame.
+    """
 
     def __init__(self, cin: int, cout: int, norm: Norm, last: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(cin, cout, 3, padding=1)
+        self.conv = nn.Conv2d(cin, cout, 3, padding=1, padding_mode="replicate")
         self.norm = nn.Identity() if last else make_norm(norm, cout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,12 +35,12 @@ class Cache(NamedTuple):
 
 class Target(NamedTuple):
     """What is known of the new frame before any deep network ran. features [B, C, S, S]: modulated texture samples;
-    source [B, S, S, 2]: where each pixel's surface point lay in the cached image, in 0..1 of the crop; visible
-    [B, 1, S, S]: 1 where that point was seen then; sh, uv, state as in Cache."""
+    source [B, S, S, 2]: where each pixel's surface point lay in the cached image, in 0..1 of the crop; hidden
+    [B, 1, S, S]: 1 where that point was not seen then; sh, uv, state as in Cache."""
 
     features: Tensor
     source: Tensor
-    visible: Tensor
+    hidden: Tensor
     sh: Tensor
     uv: Tensor
     state: Tensor
@@ -69,19 +69,21 @@ def halve_field(source: Tensor) -> Tensor:
 
 
 class MotionWarp(nn.Module):
-    """The cached picture and features moved by the mesh's motion, plus a residual from three small convolutions.
+    """The cached picture moved by the mesh's motion, what was hidden filled from the texture, plus a learned residual.
 
-    The quarter-size branch sees F3, F4 and what is newly visible; the half-size branch sees F5, the texture's features
-    at the *new* UV map (they say what belongs where nothing was cached: an opened mouth, a lid) and the visibility.
+    The quarter-size branch sees F3, F4 and what was hidden; the half-size branch sees F5, the texture's features at the
+    *new* UV map, and the filled picture with its hidden pixels, four to a channel group. What the mesh cannot show (a
+    wrinkle, a shadow) follows the expression: its change enters both as a bias.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         w = config.warp_width
         self.reduce = nn.Conv2d(4 * config.width, 2 * w, 1)
+        self.change = nn.Sequential(nn.Linear(SH_COUNT + 2 * STATE_SIZE, 32), nn.ReLU(), nn.Linear(32, 2 * w))
         self.coarse = nn.Conv2d(2 * w + CACHE_CHANNELS + 1, w, 3, padding=1)
         self.coarse_to_fine = nn.Conv2d(w, w, 3, padding=1)
-        self.fine = nn.Conv2d(CACHE_CHANNELS + config.texture_channels + 1, w, 3, padding=1)
+        self.fine = nn.Conv2d(CACHE_CHANNELS + config.texture_channels + 4 * 5, w, 3, padding=1)
         self.residual = nn.Conv2d(w, 16, 3, padding=1)
         nn.init.zeros_(self.residual.weight)
         assert self.residual.bias is not None
@@ -95,24 +97,41 @@ class MotionWarp(nn.Module):
         """[B, 4, S, S]: the cached colour and mask moved by the mesh, no network."""
         return move(torch.cat([cache.rgb, cache.mask], dim=1), target.source)
 
-    def correct_joined(self, coarse: Tensor, fine: Tensor) -> Tensor:
+    def filled(self, cache: Cache, target: Target) -> Tensor:
+        """`moved`, with the texture's own colour (its first three channels are trained to be one) where it was hidden:
+        an eye under an opening lid would be painted with the lid."""
+        moved = self.moved(cache, target)
+        colour = torch.where(target.hidden > 0, target.features[:, :3].to(moved.dtype), moved[:, :3])
+        return torch.cat([colour, moved[:, 3:]], dim=1)
+
+    def biases(self, sh: Tensor, state: Tensor, cached_state: Tensor) -> tuple[Tensor, Tensor]:
+        """What the change of expression and pose adds to the two branches: [B, w] each."""
+        a, b = self.change(torch.cat([sh, state, state - cached_state], dim=1)).chunk(2, dim=1)
+        return a, b
+
+    def correct_joined(self, coarse: Tensor, fine: Tensor, biases: tuple[Tensor, Tensor]) -> Tensor:
         """Residual [B, 16, S/2, S/2] in pixel-shuffle order, from features already moved.
 
-        coarse [B, ., S/4, S/4]: F3, F4, visibility; fine [B, ., S/2, S/2]: F5, texture features, visibility.
+        coarse [B, ., S/4, S/4]: F3, F4, hidden; fine [B, ., S/2, S/2]: F5, texture features, filled picture (16 in
+        pixel-shuffle order), hidden (4). biases: from `biases`.
         """
-        q = self.coarse_to_fine(F.relu(self.coarse(coarse)))
+        a, b = (bias[:, :, None, None].to(coarse.dtype) for bias in biases)
+        q = self.coarse_to_fine(F.relu(self.coarse(coarse) + a))
         q = F.interpolate(q, scale_factor=2, mode="bilinear", align_corners=False)
-        return self.residual(F.relu(q + self.fine(fine)))
+        return self.residual(F.relu(q + self.fine(fine) + b))
 
     def forward(self, cache: Cache, target: Target) -> WarpOutput:
         half = halve_field(target.source)
         quarter = halve_field(half)
         dtype = cache.f5.dtype
-        visible, features = target.visible.to(dtype), F.avg_pool2d(target.features, 2).to(dtype)
-        coarse = [move(cache.f3, quarter), move(cache.f4, quarter), F.avg_pool2d(visible, 4)]
-        fine = [move(cache.f5, half), features, F.avg_pool2d(visible, 2)]
-        residual = self.correct_joined(torch.cat(coarse, dim=1), torch.cat(fine, dim=1))
-        out = self.moved(cache, target) + F.pixel_shuffle(residual.float(), 2)
+        filled = self.filled(cache, target)
+        hidden, features = target.hidden.to(dtype), F.avg_pool2d(target.features, 2).to(dtype)
+        coarse = [move(cache.f3, quarter), move(cache.f4, quarter), F.avg_pool2d(hidden, 4)]
+        unshuffled = [F.pixel_unshuffle(filled.to(dtype), 2), F.pixel_unshuffle(hidden, 2)]
+        fine = [move(cache.f5, half), features, *unshuffled]
+        biases = self.biases(target.sh, target.state, cache.state)
+        residual = self.correct_joined(torch.cat(coarse, dim=1), torch.cat(fine, dim=1), biases)
+        out = filled.float() + F.pixel_shuffle(residual.float(), 2)
         return WarpOutput(out[:, :3], out[:, 3:4])
 
 

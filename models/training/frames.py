@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from models.camera import Crop
 from models.errors import UserError
 from models.geometry import Pose
-from models.motion import motion_field
+from models.head.rig import HeadRig
+from models.motion import motion_field, seen_uv
 from models.network.avatar_network import View
 from models.network.harmonics import harmonics
 from models.raster import Raster, Rasterizer
@@ -142,13 +143,15 @@ def stack_views(samples: list[Sample]) -> View:
 
 
 def stack_motion(
-    cached: list[Sample], targets: list[Sample], rasterize: Rasterizer, triangles: NDArray[np.int32]
+    cached: list[Sample], targets: list[Sample], rasterize: Rasterizer, rig: HeadRig
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """source [B, S, S, 2] and visible [B, 1, S, S] of each target against its cached sample (models.motion)."""
+    """source [B, S, S, 2] and hidden [B, 1, S, S] of each target against its cached sample (models.motion)."""
     fields = []
     for a, b in zip(cached, targets, strict=True):
         s = a.image.shape[0]
-        raster = rasterize(b.view.pixels, triangles, a.view.pixels, s, s)
-        fields.append(motion_field(raster.attributes, raster.coverage, a.raster.depth))
+        attributes = np.concatenate([rig.uv, a.view.pixels[:, :2]], axis=1)
+        raster = rasterize(b.view.pixels, rig.triangles, attributes, s, s)
+        seen = seen_uv(a.raster.attributes, a.raster.coverage)
+        fields.append(motion_field(raster.attributes, raster.coverage, seen))
     source = torch.from_numpy(np.stack([f.source for f in fields]))
-    return source, torch.from_numpy(np.stack([f.visible for f in fields])[:, None])
+    return source, torch.from_numpy(np.stack([f.hidden for f in fields])[:, None])

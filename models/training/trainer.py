@@ -129,13 +129,12 @@ class Trainer:
             )
             losses["decay"] = self.network.texture.decay()
             if self.network.warp is not None:
-                triangles = self.store.track.rig.triangles
-                source, visible = stack_motion(samples, second + first, self.store.rasterize, triangles)
+                source, hidden = stack_motion(samples, second + first, self.store.rasterize, self.store.track.rig)
                 n = len(pairs)
                 swap = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(self.device)
                 features = drawn.features[swap]
                 target = self.network.target(
-                    View(*(t[swap] for t in view)), features, source.to(self.device), visible.to(self.device)
+                    View(*(t[swap] for t in view)), features, source.to(self.device), hidden.to(self.device)
                 )
                 warped = self.network.redraw(Cache(*drawn.cache), target)
                 swapped = Pictures(*(t[swap] for t in pictures))

@@ -29,7 +29,15 @@ class Pytorch3dRasterizer:
         self._rasterize: Any = rasterize_meshes
         self._meshes: Any = Meshes
 
-    def __call__(self, pixels: Floats, triangles: Ints, attributes: Floats, height: int, width: int) -> Raster:
+    def __call__(
+        self,
+        pixels: Floats,
+        triangles: Ints,
+        attributes: Floats,
+        height: int,
+        width: int,
+        out: Raster | None = None,
+    ) -> Raster:
         """See `Rasterizer.__call__`."""
         pixels, triangles, attributes = checked(pixels, triangles, attributes, height, width)
         usable = (pixels[:, 2] > MIN_DEPTH) & (np.abs(pixels[:, :2]) < MAX_PIXEL).all(axis=1)  # NaN fails both

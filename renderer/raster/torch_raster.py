@@ -27,7 +27,15 @@ class TorchRasterizer:
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
 
-    def __call__(self, pixels: Floats, triangles: Ints, attributes: Floats, height: int, width: int) -> Raster:
+    def __call__(
+        self,
+        pixels: Floats,
+        triangles: Ints,
+        attributes: Floats,
+        height: int,
+        width: int,
+        out: Raster | None = None,
+    ) -> Raster:
         """See `Rasterizer.__call__`. Equal depths go to the triangle with the lower index."""
         pixels, triangles, attributes = checked(pixels, triangles, attributes, height, width)
         vertices = torch.tensor(pixels, device=self.device)  # [V, 3]

@@ -1,17 +1,31 @@
 import numpy as np
 import pytest
 
-from models.motion import motion_field, motion_field_plain
+from models.motion import UV_TOLERANCE, MotionField, motion_field, motion_field_plain, seen_uv, seen_uv_plain
+
+
+def pixels(size: int) -> np.ndarray:
+    """[S, S, 2]: x, y of the pixel centres."""
+    y, x = np.mgrid[:size, :size] + 0.5
+    return np.stack([x, y], -1).astype(np.float32)
+
+
+def field_of(cached: np.ndarray, covered: np.ndarray) -> MotionField:
+    """Of a flat sheet whose UV is its place in the cached picture, which shows all of it. cached: [S, S, 2] pixels."""
+    size = len(covered)
+    seen = seen_uv(pixels(size) / size, np.ones((size, size), bool))
+    attributes = np.concatenate([cached / size, cached], -1) * covered[..., None]
+    return motion_field(attributes.astype(np.float32), covered, seen)
 
 
 def scene(size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size] + 0.5
+    x, y = np.moveaxis(pixels(size), -1, 0)
     covered = (x - size / 2) ** 2 / 9 + (y - size / 2) ** 2 / 16 < (size / 12) ** 2
-    cached = np.stack([x + 3 * np.sin(y / 9) + 2, y - 4 * np.cos(x / 11), 1 + 0.02 * rng.random((size, size))], -1)
-    cached[~covered] = 0
-    depth = np.where(rng.random((size, size)) < 0.8, 1.01, np.inf)
-    return cached.astype(np.float32), covered, depth.astype(np.float32)
+    at = np.stack([x + 3 * np.sin(y / 9) + 2, y - 4 * np.cos(x / 11)], -1)
+    uv = at / size + rng.normal(0, UV_TOLERANCE, at.shape)
+    seen = seen_uv_plain((pixels(size) / size).astype(np.float32), rng.random((size, size)) < 0.5)
+    return (np.concatenate([uv, at], -1) * covered[..., None]).astype(np.float32), covered, seen
 
 
 @pytest.mark.parametrize("size", [32, 96, 160, 256])
@@ -19,41 +33,71 @@ def test_compiled_and_plain_agree(size: int) -> None:
     arguments = scene(size, size)
     fast, plain = motion_field(*arguments), motion_field_plain(*arguments)
     np.testing.assert_allclose(fast.source * size, plain.source * size, atol=1e-3)
-    np.testing.assert_array_equal(fast.visible, plain.visible)
+    np.testing.assert_array_equal(fast.hidden, plain.hidden)
+    assert 0.02 < plain.hidden[arguments[1]].mean() < 0.9
+
+
+@pytest.mark.parametrize("size", [32, 100])
+def test_compiled_and_plain_agree_on_what_was_seen(size: int) -> None:
+    rng = np.random.default_rng(size)
+    uv, covered = rng.random((size, size, 3)).astype(np.float32), rng.random((size, size)) < 0.3
+    np.testing.assert_array_equal(seen_uv(uv, covered), seen_uv_plain(uv, covered))
+
+
+def test_seen_uv_spans_the_neighbours_and_nothing_where_there_is_none() -> None:
+    uv = np.zeros((8, 8, 2), np.float32)
+    covered = np.zeros((8, 8), bool)
+    uv[2, 3], uv[3, 3], covered[2:4, 3] = (0.25, 0.5), (0.5, 0.75), True
+    seen = seen_uv(uv, covered)
+    t = UV_TOLERANCE
+    np.testing.assert_allclose(seen[3, 4], [0.25 - t, 0.5 - t, 0.5 + t, 0.75 + t], atol=1e-6)
+    np.testing.assert_allclose(seen[4, 2], [0.5 - t, 0.75 - t, 0.5 + t, 0.75 + t], atol=1e-6)
+    assert (seen[7, 7, :2] > 1).all() and (seen[7, 7, 2:] < 0).all()
 
 
 def test_a_still_head_stays_where_it_is() -> None:
     size = 64
-    y, x = np.mgrid[:size, :size] + 0.5
-    covered = (x - 32) ** 2 + (y - 32) ** 2 < 200
-    attributes = np.stack([x, y, np.ones_like(x)], -1).astype(np.float32) * covered[..., None]
-    field = motion_field(attributes.astype(np.float32), covered, np.where(covered, 1, np.inf).astype(np.float32))
-    np.testing.assert_allclose(field.source, np.stack([x, y], -1) / size, atol=1e-6)
-    np.testing.assert_array_equal(field.visible, covered)
+    at = pixels(size)
+    field = field_of(at, ((at - 32) ** 2).sum(-1) < 200)
+    np.testing.assert_allclose(field.source, at / size, atol=1e-6)
+    assert not field.hidden.any()
 
 
 def test_motion_continues_beyond_the_mesh() -> None:
     size = 64
-    y, x = np.mgrid[:size, :size] + 0.5
-    covered = (abs(x - 32) < 12) & (abs(y - 32) < 12)
-    attributes = (np.stack([x + 5, y - 3, np.ones_like(x)], -1) * covered[..., None]).astype(np.float32)
-    field = motion_field(attributes, covered, np.ones((size, size), np.float32))
-    np.testing.assert_allclose(field.source * size, np.stack([x + 5, y - 3], -1), atol=1e-3)
+    at = pixels(size)
+    moved = at + np.array([5, -3], np.float32)
+    field = field_of(moved, (abs(at - 32) < 12).all(-1))
+    np.testing.assert_allclose(field.source * size, moved, atol=1e-3)
 
 
-def test_a_hidden_point_is_not_visible() -> None:
+def test_what_another_surface_covered_was_hidden() -> None:
+    """An eye under a lid: the cached picture shows another part of the texture at that place, however close it lay."""
     size = 32
-    y, x = np.mgrid[:size, :size] + 0.5
-    attributes = np.stack([x, y, np.where(x < 16, 1.0, 1.2)], -1).astype(np.float32)
-    field = motion_field(attributes, np.ones((size, size), bool), np.ones((size, size), np.float32))
-    assert field.visible[:, :14].all() and not field.visible[:, 18:].any()
+    at = pixels(size)
+    uv = at / size
+    seen = seen_uv(np.where(at[..., :1] < 16, uv, uv - 0.4).astype(np.float32), np.ones((size, size), bool))
+    field = motion_field(np.concatenate([uv, at], -1).astype(np.float32), np.ones((size, size), bool), seen)
+    assert not field.hidden[:, :16].any() and field.hidden[:, 18:].all()
+
+
+def test_what_lay_outside_the_cached_picture_was_hidden() -> None:
+    size = 32
+    at = pixels(size)
+    field = field_of(at + np.array([8, 0], np.float32), np.ones((size, size), bool))
+    assert field.hidden[:, 26:].all() and not field.hidden[:, :23].any()
 
 
 def test_nothing_covered_is_no_motion() -> None:
     size = 32
-    field = motion_field(
-        np.zeros((size, size, 3), np.float32), np.zeros((size, size), bool), np.full((size, size), np.inf, np.float32)
-    )
-    y, x = np.mgrid[:size, :size] + 0.5
-    np.testing.assert_allclose(field.source, np.stack([x, y], -1) / size, atol=1e-6)
-    assert not field.visible.any()
+    field = field_of(np.zeros((size, size, 2), np.float32), np.zeros((size, size), bool))
+    np.testing.assert_allclose(field.source, pixels(size) / size, atol=1e-6)
+    assert not field.hidden.any()
+
+
+def test_a_field_is_drawn_into_what_is_given() -> None:
+    arguments = scene(32, 1)
+    out = MotionField(np.full((32, 32, 2), np.nan, np.float32), np.full((32, 32), np.nan, np.float32))
+    assert motion_field(*arguments, out) is out
+    np.testing.assert_array_equal(out.source, motion_field(*arguments).source)
+    np.testing.assert_array_equal(out.hidden, motion_field(*arguments).hidden)

@@ -144,10 +144,34 @@ def test_fresh_motion_warp_is_the_plain_mesh_warp() -> None:
     assert isinstance(network.warp, MotionWarp)
     view = random_view(64)
     drawn = network.draw(view, network.sample(view))
-    target = network.target(view, drawn.features, identity_source(64), torch.ones(2, 1, 64, 64))
+    target = network.target(view, drawn.features, identity_source(64), torch.zeros(2, 1, 64, 64))
     out = network.redraw(drawn.cache, target)
     torch.testing.assert_close(out.rgb, drawn.output.rgb, atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.cat([out.rgb, out.mask], 1), network.warp.moved(drawn.cache, target))
+
+
+def test_motion_warp_fills_what_was_hidden_from_the_texture() -> None:
+    network = AvatarNetwork(SMALL)
+    view = random_view(64)
+    drawn = network.draw(view, network.sample(view))
+    hidden = torch.zeros(2, 1, 64, 64)
+    hidden[:, :, 20:30, 40:50] = 1
+    out = network.redraw(drawn.cache, network.target(view, drawn.features, identity_source(64), hidden))
+    inside = hidden.bool().expand(-1, 3, -1, -1)
+    torch.testing.assert_close(out.rgb[inside], drawn.features[:, :3][inside])
+    torch.testing.assert_close(out.rgb[~inside], drawn.output.rgb[~inside], atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.mask, drawn.output.mask, atol=1e-5, rtol=0)
+
+
+def test_motion_warp_follows_a_change_of_expression() -> None:
+    network = AvatarNetwork(SMALL)
+    assert isinstance(network.warp, MotionWarp)
+    torch.nn.init.normal_(network.warp.residual.weight)
+    view = random_view(64)
+    drawn = network.draw(view, network.sample(view))
+    still = network.target(view, drawn.features, identity_source(64), torch.zeros(2, 1, 64, 64))
+    smiling = still._replace(state=still.state + torch.eye(60)[10])
+    assert not torch.allclose(network.redraw(drawn.cache, still).rgb, network.redraw(drawn.cache, smiling).rgb)
 
 
 def test_motion_warp_agrees_on_crop_and_full_frame() -> None:
@@ -156,8 +180,9 @@ def test_motion_warp_agrees_on_crop_and_full_frame() -> None:
     for p in warp.parameters():
         torch.nn.init.normal_(p, 0, 0.2)
     coarse, fine = torch.rand(1, warp.coarse.in_channels, 16, 16), torch.rand(1, warp.fine.in_channels, 32, 32)
-    full = warp.correct_joined(coarse, fine)
-    part = warp.correct_joined(coarse[..., 4:12, 4:12], fine[..., 8:24, 8:24])
+    biases = warp.biases(torch.rand(1, 9), torch.rand(1, 60), torch.rand(1, 60))
+    full = warp.correct_joined(coarse, fine, biases)
+    part = warp.correct_joined(coarse[..., 4:12, 4:12], fine[..., 8:24, 8:24], biases)
     torch.testing.assert_close(part[..., 6:-6, 6:-6], full[..., 14:18, 14:18])
 
 

@@ -1,0 +1,231 @@
+"""G on one CPU core with a third of its arithmetic. Plain twin: `models.network.generator.Generator`.
+
+- "Bilinear x2, then 3 x 3 convolution" is linear: the nine taps are multiplied out at low resolution, where there are a
+  quarter as many pixels, and what remains is a weighted sum of neighbours. Exact, borders included.
+- The last level folds into one 3 x 3 convolution of low-resolution pixels to 2 x 2 pixels of colour and mask each, and
+  to the features F5, which are needed at half size only.
+- The detail branch is folded the same way and shares one convolution with the first level of the way down.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.network.config import CACHE_CHANNELS
+from models.network.generator import Down, Generator, Up
+from renderer import cpu_generator_kernels as kernels
+from renderer.simd import Values, bits_of
+
+Floats = NDArray[np.float32]
+STRIP_BYTES = 300_000  # of taps at a time: well below a core's second-level cache
+NO_LEAST = -np.inf
+# enlarging by two: what the tap at -1, 0, +1 of an even (odd) pixel takes of the low-resolution pixels -1, 0, +1
+_FOLD = torch.tensor(
+    [[[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25]], [[0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]]]
+)
+
+
+class Generated(NamedTuple):
+    """picture [S, S, 4]: rgb and mask in 0..1; coarse [S/4, S/4, C3 + 8]: reduced F3 and F4; fine [S/2, S/2, 8]: F5."""
+
+    picture: Floats
+    coarse: Floats
+    fine: Floats
+
+
+def folded(weight: Tensor) -> Tensor:
+    """[O, I, 3, 3] after a bilinear enlargement by two -> [O, 2, 2, I, 3, 3] before it, per pixel of each 2 x 2."""
+    return torch.einsum("oiyx,ayY,bxX->oabiYX", weight, _FOLD, _FOLD)
+
+
+def unfolded_detail(weight: Tensor) -> Tensor:
+    """[O, I, 3, 3] at full size -> [O, 2, 2, I, 4, 4], stride 2 and padding 1, per pixel of each 2 x 2."""
+    o, i = weight.shape[:2]
+    out = weight.new_zeros(o, 2, 2, i, 4, 4)
+    for a in range(2):
+        for b in range(2):
+            out[:, a, b, :, a : a + 3, b : b + 3] = weight
+    return out
+
+
+def _split_last(per_pixel: Tensor) -> Tensor:
+    """[12, 2, 2, ...] to [24, ...]: colour and mask, pixel after pixel of each 2 x 2, then F5, the mean of the four."""
+    return torch.cat([per_pixel[:4].movedim(0, 2).flatten(0, 2), per_pixel[4:].mean(dim=(1, 2))])
+
+
+class _Level:
+    """One level up: the product's weight [Cin, 9 * Cout], its input [h * w, Cin] and scratch for the rest.
+
+    It goes through the picture in strips whose taps stay in the core's own cache until they are summed.
+    """
+
+    def __init__(self, up: Up, h: int, dtype: torch.dtype) -> None:
+        cout, cin = up.conv.weight.shape[:2]
+        self.norm, self.h, self.cout = up.norm, h, cout
+        self.weight = up.conv.weight.detach().permute(1, 2, 3, 0).reshape(cin, 9 * cout).to(dtype).contiguous()
+        assert up.conv.bias is not None
+        self.bias: Floats = up.conv.bias.detach().float().numpy()
+        self.input = torch.zeros(h * h, cin, dtype=dtype)
+        self.input_bits = bits_of(self.input).reshape(h, h, cin)
+        self.strip = max(1, min(h, STRIP_BYTES // (h * 9 * cout * dtype.itemsize)))
+        self.taps = torch.empty(self.strip * h, 9 * cout, dtype=dtype)
+        self.taps_bits = bits_of(self.taps).reshape(self.strip, h, 9, cout)
+        self.output = bits_of(torch.empty(2 * h, 2 * h, cout, dtype=dtype))
+        self.rows: Floats = np.empty((3, 3, 2 * h, cout), np.float32)
+        self.total: Floats = np.empty(cout, np.float32)
+        self.square: Floats = np.empty(cout, np.float32)
+
+    def __call__(self) -> tuple[Floats, Floats]:
+        """Fills `output` with the convolution's result before its bias; returns the norm's scale and shift [Cout]."""
+        h = self.h
+        for first in range(0, h, self.strip):
+            end = min(first + self.strip, h)
+            torch.mm(self.input[first * h : end * h], self.weight, out=self.taps[: (end - first) * h])
+            kernels.shift_add(self.taps_bits, first, end, self.rows, self.output, self.total, self.square)
+        return norm_constants(self.norm, self.bias, self.total, self.square, 4 * h * h)
+
+
+class _Descent:
+    """One level down: a torch convolution, then norm and activations straight to where they are needed next."""
+
+    def __init__(self, down: Down, conv: nn.Conv2d, h: int, dtype: torch.dtype) -> None:
+        self.norm, self.conv, self.cout = down.norm, conv, down.conv.out_channels
+        self.leaky = torch.empty(1, h, h, self.cout, dtype=dtype)
+        self.leaky_bits = bits_of(self.leaky)[0]
+        self.total: Floats = np.empty(self.cout, np.float32)
+        self.square: Floats = np.empty(self.cout, np.float32)
+        self.no_bias: Floats = np.zeros(self.cout, np.float32)
+
+    def __call__(self, x: Tensor, skip: Values, first: int, pad: int) -> Values:
+        """Convolves x [1, C, 2h, 2w]; returns all of the convolution's channels [h, w, .]."""
+        out = bits_of(self.conv(x).permute(0, 2, 3, 1))[0]
+        if isinstance(self.norm, nn.Identity):
+            scale, shift = np.ones(self.cout, np.float32), self.no_bias
+        else:
+            kernels.sums(out, self.cout, self.total, self.square)
+            scale, shift = norm_constants(self.norm, self.no_bias, self.total, self.square, out.shape[0] * out.shape[1])
+        kernels.scale_leaky_and_skip(out, scale, shift, self.leaky_bits, skip, first, pad)
+        return out
+
+    @property
+    def output(self) -> Tensor:
+        return self.leaky.permute(0, 3, 1, 2)
+
+
+def norm_constants(norm: nn.Module, bias: Floats, total: Floats, square: Floats, pixels: int) -> tuple[Floats, Floats]:
+    """Scale and shift [C] that norm a picture which still lacks its `bias`, from its sums over `pixels` pixels."""
+    if isinstance(norm, nn.InstanceNorm2d):
+        groups, eps = len(bias), norm.eps
+        gain, offset = np.ones_like(bias), np.zeros_like(bias)
+    else:
+        assert isinstance(norm, nn.GroupNorm)
+        groups, eps = norm.num_groups, norm.eps
+        gain, offset = norm.weight.detach().float().numpy(), norm.bias.detach().float().numpy()
+    mean, mean_square = (x.astype(np.float64) / pixels for x in (total, square))
+    mean_square = mean_square + 2 * bias * mean + bias * bias.astype(np.float64)
+    mean = mean + bias
+    per_group = len(bias) // groups
+    m = np.repeat(mean.reshape(groups, -1).mean(axis=1), per_group)
+    v = np.repeat(mean_square.reshape(groups, -1).mean(axis=1), per_group) - m * m
+    scale = gain / np.sqrt(np.maximum(v, 0) + eps)
+    return scale.astype(np.float32), (offset + scale * (bias - m)).astype(np.float32)
+
+
+class CpuGenerator:
+    """In bfloat16 or float32. Used by one thread, without gradients; all scratch is allocated once."""
+
+    def __init__(self, generator: Generator, reduce: nn.Conv2d, size: int, dtype: torch.dtype) -> None:
+        self.size = s = size
+        first_down: Down = generator.down[0]  # type: ignore[assignment]
+        self.input = torch.zeros(1, s, s, first_down.conv.in_channels, dtype=dtype)
+        self.input_bits = bits_of(self.input)[0]
+        self.code, self.low_pass = copy.deepcopy(generator.code), copy.deepcopy(generator.low_pass)
+        self.ups = [_Level(up, s >> (5 - k), dtype) for k, up in enumerate(generator.up[:4])]  # type: ignore[arg-type]
+        self.detail_first = first_down.conv.out_channels if generator.detail is not None else -1
+        convs = [self._first_conv(first_down, generator.detail), *(d.conv for d in list(generator.down)[1:4])]  # type: ignore[union-attr]
+        self.downs = [
+            _Descent(down, _channels_last(conv, dtype), s >> (k + 1), dtype)  # type: ignore[arg-type]
+            for k, (down, conv) in enumerate(zip(generator.down, convs, strict=False))
+        ]
+        self.deepest = _channels_last(generator.down[4].conv, dtype)  # type: ignore[arg-type]
+        self.last_up: Up = generator.up[4]  # type: ignore[assignment]
+        self.last = _channels_last(self._last_conv(self.last_up), dtype)
+        cin = self.last_up.conv.in_channels
+        self.last_input = torch.zeros(1, s // 2 + 2, s // 2 + 2, cin, dtype=dtype)
+        self.last_bits = bits_of(self.last_input)[0]
+        self.f3 = torch.empty((s // 4) ** 2, self.ups[2].cout, dtype=dtype)
+        self.f3_bits = bits_of(self.f3).reshape(s // 4, s // 4, -1)
+        self.reduce = reduce.weight.detach()[:, :, 0, 0].t().to(dtype).contiguous()
+        assert reduce.bias is not None
+        self.reduce_bias = reduce.bias.detach().float()
+
+    @staticmethod
+    def _first_conv(down: Down, detail: nn.Conv2d | None) -> nn.Conv2d:
+        if detail is None:
+            return down.conv
+        extra = _split_last(unfolded_detail(detail.weight.detach()))
+        joint = nn.Conv2d(down.conv.in_channels, down.conv.out_channels + len(extra), 4, stride=2, padding=1)
+        assert joint.bias is not None and down.conv.bias is not None
+        with torch.no_grad():
+            joint.weight.copy_(torch.cat([down.conv.weight, extra]))
+            joint.bias.copy_(torch.cat([down.conv.bias, torch.zeros(len(extra))]))
+        return joint
+
+    @staticmethod
+    def _last_conv(up: Up) -> nn.Conv2d:
+        weight = _split_last(folded(up.conv.weight.detach()))
+        conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3)
+        assert conv.bias is not None and up.conv.bias is not None
+        with torch.no_grad():
+            conv.weight.copy_(weight)
+            conv.bias.copy_(torch.cat([up.conv.bias[:4].repeat(4), up.conv.bias[4:]]))
+        return conv
+
+    def __call__(self, expression: Tensor) -> Generated:
+        """Draws from `input_bits` [S, S, C], which the caller has filled. expression: [1, 52] float32."""
+        s, ups = self.size, self.ups
+        x = self.input.permute(0, 3, 1, 2)
+        joint: Values = self.input_bits
+        for k, down in enumerate(self.downs):
+            level = 3 - k  # whose output this skip is joined to
+            pad = 1 if level == 3 else 0
+            into = self.last_bits if level == 3 else ups[level + 1].input_bits
+            out = down(x, into, ups[level].cout, pad)
+            joint = out if k == 0 else joint
+            x = down.output
+        x = self.low_pass(self.deepest(x))
+        if self.code is not None:
+            x = x + self.code(expression)[:, :, None, None].to(x.dtype)
+        ups[0].input.copy_(F.relu(x).permute(0, 2, 3, 1).reshape(ups[0].input.shape))
+        h = s // 4
+        coarse: Floats = np.empty((h, h, self.reduce.shape[1] + CACHE_CHANNELS), np.float32)
+        for k, up in enumerate(ups):
+            scale, shift = up()
+            if k == 2:
+                kernels.scale_relu(up.output, scale, shift, NO_LEAST, self.f3_bits, 0)
+                reduced = torch.mm(self.f3, self.reduce).float() + self.reduce_bias
+                coarse[..., : self.reduce.shape[1]] = reduced.numpy().reshape(h, h, -1)
+            if k == 3:
+                kernels.halve_scaled(up.output, scale, shift, coarse, self.reduce.shape[1])
+                kernels.scale_relu(up.output, scale, shift, 0.0, self.last_bits, 1)
+            else:
+                kernels.scale_relu(up.output, scale, shift, 0.0, ups[k + 1].input_bits, 0)
+        kernels.repeat_border(self.last_bits)
+        last = bits_of(self.last(self.last_input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))[0]
+        logits = torch.empty(s, s, 4)
+        fine: Floats = np.empty((s // 2, s // 2, CACHE_CHANNELS), np.float32)
+        kernels.join_last(last, joint, self.detail_first, logits.numpy(), fine)
+        return Generated(torch.sigmoid_(logits).numpy(), coarse, fine)
+
+
+def _channels_last(conv: nn.Conv2d, dtype: torch.dtype) -> nn.Conv2d:
+    """A copy without gradients."""
+    twin = copy.deepcopy(conv).requires_grad_(False)
+    return twin.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
