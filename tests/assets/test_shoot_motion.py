@@ -10,7 +10,16 @@ import pytest
 
 from assets.performer.__main__ import main
 from assets.performer.shoot.live_link import RATE_HZ, Take, read_live_link
-from assets.performer.shoot.motion import NECK_PIVOT_M, cut, distinct_moments, head_motion, score, walk
+from assets.performer.shoot.motion import (
+    NECK_PIVOT_M,
+    counter_turned,
+    cut,
+    distinct_moments,
+    gaze_slopes,
+    head_motion,
+    score,
+    walk,
+)
 from models.arkit import ARKIT_INDEX, ARKIT_NAMES
 from models.errors import UserError
 from models.geometry import euler_from_matrix
@@ -183,6 +192,28 @@ def test_the_head_moves_as_a_seated_persons_does() -> None:
     assert 10 < rate < 90 and jerk < 400  # degrees per second, and per second squared
     neck = np.array([p.apply(NECK_PIVOT_M) for p in poses])
     assert np.abs(neck - NECK_PIVOT_M).max() < 0.03  # the neck's foot sways on its chair, and no more
+
+
+def test_eyes_stay_with_the_camera_while_the_head_turns() -> None:
+    """Against the head's turn, by less than the turn, with the look weights of the eyes' new angle."""
+    t = np.arange(240) / 30
+    gaze = np.zeros((240, 4))
+    gaze[:, [0, 2]] = 0.2 * np.sin(t)[:, None]
+    expression = np.zeros((240, 52))
+    out, inward = ARKIT_INDEX["eyeLookOutLeft"], ARKIT_INDEX["eyeLookInLeft"]
+    expression[:, out], expression[:, inward] = np.clip(1.6 * gaze[:, 0], 0, 1), np.clip(-1.6 * gaze[:, 0], 0, 1)
+    take = Take(expression, gaze)
+    slopes = gaze_slopes(take)
+    assert slopes == pytest.approx([1.6, 0, 0, 0])
+    poses = head_motion(t, 3)
+    turned = counter_turned(take, poses, slopes)
+    yaw = np.array([euler_from_matrix(p.rotation)[0] for p in poses])
+    change = turned.gaze[:, 0] - gaze[:, 0]
+    assert np.corrcoef(change, yaw)[0, 1] < -0.95 and np.abs(change).max() < np.abs(yaw).max()
+    signed = turned.expression[:, out] - turned.expression[:, inward]
+    np.testing.assert_allclose(signed, np.clip(1.6 * turned.gaze[:, 0], -1, 1), atol=1e-9)
+    assert np.abs(turned.gaze).max() <= 0.6
+    assert not turned.expression[:, ARKIT_INDEX["jawOpen"]].any()
 
 
 def test_a_score_is_complete_and_within_bounds() -> None:

@@ -39,13 +39,19 @@ def states(count: int) -> tuple[HeadState, ...]:
     return tuple(out)
 
 
-def run(folder: Path, workers: int = 1, plan: Plan = PLAN, **arguments: object) -> tuple[Shoot, list[float]]:
+def run(
+    folder: Path,
+    workers: int = 1,
+    plan: Plan = PLAN,
+    performance: tuple[HeadState, ...] | None = None,
+    **arguments: object,
+) -> tuple[Shoot, list[float]]:
     """The shoot, and the seconds of the pictures that were really made (0 is progress without one)."""
     spent: list[float] = []
     material = Material(
         StandIn(folder.parent / "truth"),
         default_head().mean.landmark_vertices,
-        Score(states(plan.moments), plan.fps, True),
+        Score(performance or states(plan.moments), plan.fps, True),
         {"motion": Path(__file__)},
     )
     setup = WorkerSetup(sys.executable, "tests.assets.stand_in:StandIn", dict(arguments), folder / ".scratch")
@@ -118,6 +124,8 @@ def test_another_plan_does_not_go_into_the_same_folder(finished: Shoot) -> None:
     before = (finished.folder / "manifest.json").read_bytes()
     with pytest.raises(UserError, match="begun with another plan"):
         run(finished.folder, plan=dataclasses.replace(PLAN, samples=8))
+    with pytest.raises(UserError, match="begun with another performance"):
+        run(finished.folder, performance=states(10)[1:])
     assert (finished.folder / "manifest.json").read_bytes() == before
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d
 
 from assets.performer.shoot.live_link import RATE_HZ, Take
-from models.arkit import HeadState
+from models.arkit import ARKIT_INDEX, HeadState
 from models.errors import UserError
-from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
+from models.geometry import Pose, euler_from_matrix, quaternion_from_euler, quaternion_to_matrix
 
 Array = NDArray[np.float64]
 PACE = 18.0  # summed change of all weights per second that a lively passage has: slower ones are walked over faster
@@ -21,7 +21,18 @@ BLEND_S = 0.25  # each side of a cut
 # What the head turns about, in its own frame (HeadRig.neck_pivot): turning moves the ears' midpoint as a neck does.
 NECK_PIVOT_M = np.array([0.0, -0.098, -0.028])
 YAW, PITCH, ROLL = np.radians([25.0, 8.0, 5.0])  # as far as a person in a chat turns
+COUNTER_TURN = 0.7  # of the head's turn: the eyes stay with whom they talk to while the head turns (the VOR)
+GAZE_LIMIT = np.array([0.6, 0.45])  # yaw, pitch, radians
 SWAY_M = np.array([0.020, 0.010, 0.025])  # right and left, up and down, to and fro on the chair
+
+
+# The weights that go with gaze > 0 and gaze < 0, for left yaw, left pitch, right yaw, right pitch.
+_LOOKS = tuple(
+    (ARKIT_INDEX["eyeLook" + plus], ARKIT_INDEX["eyeLook" + minus])
+    for plus, minus in (
+        ("OutLeft", "InLeft"), ("DownLeft", "UpLeft"), ("InRight", "OutRight"), ("DownRight", "UpRight"),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +57,7 @@ def score(take: Take, moments: int, fps: int, seed: int, *, liveliness: float, s
     else:
         part = cut(take, walk(take, fps), moments, fps)
         poses = head_motion(np.arange(float(moments)) / fps, seed, liveliness)
+        part = counter_turned(part, poses, gaze_slopes(take))
     states = tuple(
         HeadState(e.astype(np.float32), g.astype(np.float32), p)
         for e, g, p in zip(part.expression, part.gaze, poses, strict=True)
@@ -145,7 +157,7 @@ def head_motion(time_s: NDArray[np.floating], seed: int, liveliness: float = 1.0
         return (a * np.sin(2 * np.pi * f * time_s[:, None] + rng.uniform(0, 2 * np.pi, 16))).sum(axis=1)
 
     # looking to one side and back, with smaller turns and nods on top; tanh keeps within what a neck likes to do
-    yaw = YAW * np.tanh(wave(0.06, 0.35, 0.65) + wave(0.4, 1.2, 0.08))
+    yaw = YAW * np.tanh(wave(0.08, 0.45, 0.6) + wave(0.4, 1.2, 0.08))
     pitch = PITCH * np.tanh(wave(0.08, 0.4, 0.55) + wave(0.5, 1.6, 0.15))
     roll = ROLL * np.tanh(wave(0.08, 0.5, 0.5) + 0.4 * yaw / YAW)
     sway = SWAY_M * np.tanh(np.stack([wave(0.04, 0.3, 0.6) for _ in range(3)], axis=1))
@@ -154,6 +166,29 @@ def head_motion(time_s: NDArray[np.floating], seed: int, liveliness: float = 1.0
         Pose(NECK_PIVOT_M - quaternion_to_matrix(q) @ NECK_PIVOT_M + extent * s, q)
         for q, s in zip(orientation, sway, strict=True)
     ]
+
+
+def gaze_slopes(take: Take) -> Array:
+    """[4] how much the take's look weights (out minus in, or down minus up) change per radian of each gaze angle."""
+    slopes = np.zeros(4)
+    for k, (plus, minus) in enumerate(_LOOKS):
+        angle, signed = take.gaze[:, k], take.expression[:, plus] - take.expression[:, minus]
+        spread = angle.var()
+        slopes[k] = np.cov(angle, signed, bias=True)[0, 1] / spread if spread > 1e-8 else 0.0
+    return slopes
+
+
+def counter_turned(part: Take, poses: list[Pose], slopes: Array) -> Take:
+    """The take with eyes that turn against the head by COUNTER_TURN, and look weights that move the lids with them."""
+    turns = np.array([euler_from_matrix(pose.rotation)[:2] for pose in poses])
+    gaze = part.gaze.reshape(-1, 2, 2)
+    limit = np.maximum(GAZE_LIMIT, np.abs(gaze))  # what the performer did stays
+    gaze = np.clip(gaze - COUNTER_TURN * turns[:, None], -limit, limit).reshape(-1, 4)
+    expression = part.expression.copy()
+    for k, (plus, minus) in enumerate(_LOOKS):
+        signed = expression[:, plus] - expression[:, minus] + slopes[k] * (gaze[:, k] - part.gaze[:, k])
+        expression[:, plus], expression[:, minus] = np.clip(signed, 0, 1), np.clip(-signed, 0, 1)
+    return Take(expression, gaze)
 
 
 def _smooth(values: Array, sigma: float) -> Array:

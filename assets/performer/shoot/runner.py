@@ -68,6 +68,7 @@ def shoot(plan: Plan, material: Material, setup: WorkerSetup, folder: Path, work
         "cameras": [c.to_json() for c in cameras],
         "performer": {"class": setup.performer, **{k: v for k, v in setup.arguments.items() if k != "head_file"}},
         "inputs": {name: file_sha256(path) for name, path in material.inputs.items()},
+        "performance": _states_sha256(material.score),
         "source": _source_sha256(),
     }
     journal = Journal(folder, settings)
@@ -79,6 +80,16 @@ def shoot(plan: Plan, material: Material, setup: WorkerSetup, folder: Path, work
         journal.close()
     shutil.rmtree(setup.scratch, ignore_errors=True)
     return read_shoot(folder)
+
+
+def _states_sha256(score: Score) -> str:
+    """Of what the performer does: what made it of the inputs may change as well."""
+    digest = hashlib.sha256()
+    for state in score.states:
+        pose = state.T_world_head
+        for part in (state.expression, state.gaze, pose.position, pose.orientation):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 def _source_sha256() -> str:
