@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,37 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Shoot, tmp_path: Path) 
     made, pictures = run(folder, poison=0)
     assert len(pictures) == 28 - 2 - 8 - len(kept)
     assert hashes(made) == hashes(finished)
+
+
+def test_ctrl_c_leaves_whole_frames_and_no_worker(finished: Shoot, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    landmarks, inputs = default_head().mean.landmark_vertices, {"motion": Path(__file__)}
+    material = Material(StandIn(tmp_path / "w"), landmarks, Score(states(9), 30, True), inputs)
+    setup = WorkerSetup(sys.executable, "tests.assets.stand_in:StandIn", {}, folder / ".scratch")
+
+    def interrupt(done: int, total: int, seconds: float) -> None:
+        if done == 14:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shoot(PLAN, material, setup, folder, 2, interrupt)
+    cameras = {c.name: c for c in PLAN.cameras()}
+    journal = store.Journal(folder, json.loads((folder / store.JOURNAL).read_text().splitlines()[0])["settings"])
+    pictures = [key for key in journal.entries if key.kind in ("plate", "ceiling", "frame")]
+    assert len(pictures) == 14 and all(journal.finished(key, cameras[key.camera]) for key in pictures)
+    journal.close()
+    assert not list(folder.rglob("*.part*")) and not list((folder / ".scratch").glob("*.npy"))
+    mine = [p for p in Path("/proc").glob("[0-9]*/stat") if f" {os.getpid()} " in _read(p)]
+    assert not any("shoot.worker" in _read(p.parent / "cmdline") for p in mine)
+    made, made_now = run(folder)
+    assert len(made_now) == 28 - 14 and hashes(made) == hashes(finished)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # a process that has just ended
+        return ""
 
 
 def test_half_written_and_changed_frames_are_found_and_made_again(tmp_path: Path) -> None:
