@@ -114,8 +114,10 @@ class LiveApp:
     def _paced_tick(self, tick: int, period: int) -> int:
         """Pose as late as the display allows: ask, wait for that very frame, draw, swap. Returns the next tick."""
         session = self.session
+        late = session.collect()  # no longer in flight: it must not keep this tick's own frame from being asked for
         asked = session.can_request(self.options.in_flight) and session.request(tick + period)
-        frame = self._await_frame(tick + period - self._draw_ns - MARGIN_NS, session.last_submitted_id if asked else 0)
+        wanted = session.last_submitted_id if asked else 0
+        frame = self._await_frame(tick + period - self._draw_ns - MARGIN_NS, wanted, late)
         if frame is not None and not asked and session.can_request(self.options.in_flight):
             session.request(tick + 2 * period)  # slower than the display: the workers need not wait for its beat
         self._show(frame)
@@ -126,20 +128,19 @@ class LiveApp:
         return target
 
     def _free_tick(self) -> None:
-        """As fast as the pool goes: the next pose is on its way before this frame is presented."""
+        """As fast as the pool goes. The next pose is sampled after this frame is presented: the workers, busy with the
+        next cache, draw as many frames either way, and each shows a newer pose."""
         session = self.session
         if session.can_request(self.options.in_flight):
             session.request(session.clock_ns() + session.latency_ns)
         frame = self._await_frame(session.clock_ns() + 50_000_000, 0)
         if frame is not None:
-            if session.can_request(self.options.in_flight):
-                session.request(session.clock_ns() + session.latency_ns)
             self._show(frame)
 
-    def _await_frame(self, deadline_ns: int, wanted_id: int) -> RenderedFrame | None:
-        """The newest frame until the deadline; not before `wanted_id` has come (0: the first will do)."""
+    def _await_frame(self, deadline_ns: int, wanted_id: int, held: RenderedFrame | None = None) -> RenderedFrame | None:
+        """The newest frame until the deadline, `held` if none comes; not before `wanted_id` has come (0: the first)."""
         session = self.session
-        newest = session.collect()
+        newest = session.collect(held) or held
         while newest is None or newest.frame_id < wanted_id:
             left = deadline_ns - session.clock_ns()
             if left <= 0 or not session.pool.wait(left / 1e9):

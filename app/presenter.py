@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import moderngl
@@ -62,16 +62,19 @@ class EglPresenter:
     bottom_up = True
 
     def __init__(self, size: tuple[int, int], overlay: bool = False, ui_scale: float = 1.0) -> None:
-        # llvmpipe would take every core; those belong to the workers here, and 2D drawing gains nothing from them
-        with default_environment("LP_NUM_THREADS", "1"):
+        # llvmpipe would take every core; those belong to the workers here, and so little drawing gains nothing from them
+        with default_environment("LP_NUM_THREADS", "0"):
             self._ctx = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
         self.name = f"offscreen EGL ({self._ctx.info['GL_RENDERER']})"
         self.size = size
         self._target = self._ctx.renderbuffer(size, 4)
         self._framebuffer = self._ctx.framebuffer([self._target])
         self._scene = SceneBlit(self._ctx)
-        with default_environment("PYOPENGL_PLATFORM", "egl"):  # ImGui's backend imports PyOpenGL, which reads it
+        with default_environment("PYOPENGL_PLATFORM", "egl"):  # PyOpenGL, which ImGui's backend imports too, reads it
+            from OpenGL.GL import glFinish
+
             self.ui = ImGuiHost(ui_scale) if overlay else None
+        self._finish: Callable[[], None] = glFinish
 
     def set_background(self, plate: NDArray[np.uint8]) -> None:
         self._scene.set_background(plate)
@@ -87,7 +90,7 @@ class EglPresenter:
         self._framebuffer.read_into(out, components=3, alignment=1)
 
     def present(self) -> None:
-        self._ctx.finish()
+        self._finish()  # not moderngl's, which keeps the interpreter lock: workers could not start meanwhile
 
     def close(self) -> None:
         if self.ui is not None:

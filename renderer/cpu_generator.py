@@ -36,8 +36,8 @@ class Generated(NamedTuple):
     """picture [S, S, 4]: rgb and mask in 0..1; coarse [S/4, S/4, C3 + 8]: reduced F3 and F4; fine [S/2, S/2, 8]: F5."""
 
     picture: Floats
-    coarse: Floats
-    fine: Floats
+    coarse: Values
+    fine: Values
 
 
 def folded(weight: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class CpuGenerator:
         self.f3_bits = bits_of(self.f3).reshape(s // 4, s // 4, -1)
         self.reduce = reduce.weight.detach()[:, :, 0, 0].t().to(dtype).contiguous()
         assert reduce.bias is not None
-        self.reduce_bias = reduce.bias.detach().float()
+        self.reduce_bias = reduce.bias.detach().to(dtype)
 
     @staticmethod
     def _first_conv(down: Down, detail: nn.Conv2d | None) -> nn.Conv2d:
@@ -205,24 +205,23 @@ class CpuGenerator:
             x = x + self.code(expression)[:, :, None, None].to(x.dtype)
         ups[0].input.copy_(F.relu(x).permute(0, 2, 3, 1).reshape(ups[0].input.shape))
         h = s // 4
-        coarse: Floats = np.empty((h, h, self.reduce.shape[1] + CACHE_CHANNELS), np.float32)
+        coarse = torch.empty(h, h, self.reduce.shape[1] + CACHE_CHANNELS, dtype=self.input.dtype)
         for k, up in enumerate(ups):
             scale, shift = up()
             if k == 2:
                 kernels.scale_relu(up.output, scale, shift, NO_LEAST, self.f3_bits, 0)
-                reduced = torch.mm(self.f3, self.reduce).float() + self.reduce_bias
-                coarse[..., : self.reduce.shape[1]] = reduced.numpy().reshape(h, h, -1)
+                coarse[..., : self.reduce.shape[1]] = torch.addmm(self.reduce_bias, self.f3, self.reduce).view(h, h, -1)
             if k == 3:
-                kernels.halve_scaled(up.output, scale, shift, coarse, self.reduce.shape[1])
+                kernels.halve_scaled(up.output, scale, shift, bits_of(coarse), self.reduce.shape[1])
                 kernels.scale_relu(up.output, scale, shift, 0.0, self.last_bits, 1)
             else:
                 kernels.scale_relu(up.output, scale, shift, 0.0, ups[k + 1].input_bits, 0)
         kernels.repeat_border(self.last_bits)
         last = bits_of(self.last(self.last_input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))[0]
         logits = torch.empty(s, s, 4)
-        fine: Floats = np.empty((s // 2, s // 2, CACHE_CHANNELS), np.float32)
-        kernels.join_last(last, joint, self.detail_first, logits.numpy(), fine)
-        return Generated(torch.sigmoid_(logits).numpy(), coarse, fine)
+        fine = torch.empty(s // 2, s // 2, CACHE_CHANNELS, dtype=self.input.dtype)
+        kernels.join_last(last, joint, self.detail_first, logits.numpy(), bits_of(fine))
+        return Generated(torch.sigmoid_(logits).numpy(), bits_of(coarse), bits_of(fine))
 
 
 def _channels_last(conv: nn.Conv2d, dtype: torch.dtype) -> nn.Conv2d:

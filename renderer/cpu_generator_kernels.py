@@ -134,7 +134,7 @@ def repeat_border(padded: Values) -> None:
 
 
 @njit(**_OPTIONS)
-def halve_scaled(image: Values, scale: Floats, shift: Floats, out: Floats, channel: int) -> None:
+def halve_scaled(image: Values, scale: Floats, shift: Floats, out: Values, channel: int) -> None:
     """The last eight channels of image [2h, 2w, C] * scale + shift, averaged over 2 x 2, to out [h, w, channel...]."""
     h, w, stride = out.shape
     channels = image.shape[2]
@@ -149,7 +149,7 @@ def halve_scaled(image: Values, scale: Floats, shift: Floats, out: Floats, chann
 
 
 @njit(**_OPTIONS)
-def join_last(last: Values, detail: Values, first: int, logits: Floats, f5: Floats) -> None:
+def join_last(last: Values, detail: Values, first: int, logits: Floats, f5: Values) -> None:
     """last [h, w, 24] plus, unless `first` is negative, channels `first`... of detail [h, w, .]: 16 (colour and mask of
     2 x 2 pixels, pixel after pixel) to logits [2h, 2w, 4], the other 8 to f5 [h, w, 8]."""
     h, w, n = last.shape

@@ -56,7 +56,7 @@ def sample_texture(texture: Floats, uv: Floats, triangle: NDArray[np.int32], sca
 
 
 @njit(**_OPTIONS)
-def gather(image: Floats, source: Floats, step: int, out: Values) -> None:
+def gather(image: Values, source: Floats, step: int, out: Values) -> None:
     """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], into the first C
     channels of out [S / step, S / step, >= C]."""
     h, channels = image.shape[0], image.shape[2]

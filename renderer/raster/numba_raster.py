@@ -23,7 +23,6 @@ _HALF = SUBPIXEL // 2
 def _rasterize(pixels, triangles, attributes, out, out_triangle, out_depth):  # pragma: no cover - compiled
     height, width = out_triangle.shape
     channels = attributes.shape[1]
-    out[:] = 0.0
     out_triangle[:] = -1
     out_depth[:] = 0.0  # holds 1/depth until the end: it is linear on the screen, and 0 is infinitely far
     for t in range(triangles.shape[0]):
@@ -89,6 +88,9 @@ def _rasterize(pixels, triangles, attributes, out, out_triangle, out_depth):  # 
     for y in range(height):
         for x in range(width):
             out_depth[y, x] = np.float32(1.0) / out_depth[y, x]
+            if out_triangle[y, x] < 0:
+                for k in range(channels):
+                    out[y, x, k] = 0.0
 
 
 class NumbaRasterizer:
