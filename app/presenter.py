@@ -62,7 +62,7 @@ class EglPresenter:
     bottom_up = True
 
     def __init__(self, size: tuple[int, int], overlay: bool = False, ui_scale: float = 1.0) -> None:
-        # llvmpipe would take every core; those belong to the workers here, and so little drawing gains nothing from them
+        # llvmpipe would take every core: they belong to the workers, and so little drawing gains nothing from them
         with default_environment("LP_NUM_THREADS", "0"):
             self._ctx = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
         self.name = f"offscreen EGL ({self._ctx.info['GL_RENDERER']})"
