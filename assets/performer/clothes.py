@@ -30,7 +30,7 @@ _SECTIONS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Garment:
-    """vertices: [V, 3] kit cm on the unmoved shoulders. quads: [F, 4], counter-clockwise from outside. uv: [V, 2]."""
+    """vertices: [V, 3] kit cm on the unmoved shoulders. quads: [F, 4], counter-clockwise from outside. uv: [F, 4, 2]."""
 
     vertices: Array
     quads: NDArray[np.int32]
@@ -45,7 +45,7 @@ def sweater(neutral: Array, seed: int) -> dict[str, Garment]:
 
 def hidden(vertices: Array) -> NDArray[np.bool_]:
     """Of skin vertices [N, 3] in the kit frame: which lie so far below the collar that the shirt covers them."""
-    return (vertices - [0, _COLLAR_Y, 0]) @ _COLLAR_NORMAL < -1.6
+    return (vertices - [0, _COLLAR_Y, 0]) @ _COLLAR_NORMAL < -0.9
 
 
 def _angles() -> Array:
@@ -68,11 +68,13 @@ def _collar_ring(neutral: Array) -> Array:
     return np.stack([x, y, z], 1)
 
 
-def _grid_quads(rings: int, around: int, closed_rings: bool = False) -> NDArray[np.int32]:
-    k, a = np.meshgrid(np.arange(rings if closed_rings else rings - 1), np.arange(around), indexing="ij")
-    here, down = k * around, ((k + 1) % rings) * around
-    right = (a + 1) % around
-    return np.stack([here + a, down + a, down + right, here + right], -1).reshape(-1, 4).astype(np.int32)
+def _grid(rings: int, closed: bool) -> tuple[NDArray[np.int32], Array]:
+    """Quads [F, 4] over rings of vertices, the last joined to the first where closed, and their corners' uv."""
+    spans = rings if closed else rings - 1
+    k, a = (g.ravel() for g in np.meshgrid(np.arange(spans), np.arange(_AROUND), indexing="ij"))
+    row, column = np.stack([k, k + 1, k + 1, k], -1), np.stack([a, a, a + 1, a + 1], -1)
+    quads = (row % rings) * _AROUND + column % _AROUND
+    return quads.astype(np.int32), np.stack([column / _AROUND, 1 - row / spans], -1)
 
 
 def _body(ring: Array, seed: int) -> Garment:
@@ -87,7 +89,7 @@ def _body(ring: Array, seed: int) -> Garment:
         rows.append(np.stack([x, y_end + (y_side - y_end) * side**1.6, out + z], 1))
     knots = np.stack(rows)
     count = 48
-    t = np.linspace(0, len(knots) - 1, count) ** 1.0
+    t = np.linspace(0, len(knots) - 1, count)
     i = np.minimum(t.astype(int), len(knots) - 2)
     f = (t - i)[:, None, None]
     p = [knots[np.clip(i + o, 0, len(knots) - 1)] for o in (-1, 0, 1, 2)]
@@ -102,8 +104,7 @@ def _body(ring: Array, seed: int) -> Garment:
     stretched = np.stack([flat[:, 0] * 0.55, flat[:, 1] * 0.16, flat[:, 2] * 0.55], 1)
     folds = noise(stretched, 0.5, seed, 2) - 0.5 + 0.6 * (noise(flat * [0.35, 0.5, 0.35], 0.6, seed + 5, 2) - 0.5)
     flat = flat + outward * (1.3 * folds * smoothstep(0.5, 6, np.repeat(t, _AROUND) * 2))[:, None]
-    uv = np.stack([np.tile(at / (2 * np.pi), count), 1 - np.repeat(np.linspace(0, 1, count), _AROUND)], 1)
-    return Garment(flat, _grid_quads(count, _AROUND), uv)
+    return Garment(flat, *_grid(count, closed=False))
 
 
 def _collar(ring: Array) -> Garment:
@@ -114,5 +115,5 @@ def _collar(ring: Array) -> Garment:
     turn = np.arange(16) / 16 * 2 * np.pi
     rows = [ring + lean * (0.45 + 1.05 * np.cos(k)) + thick * (0.16 + 0.24 * np.sin(k)) for k in turn]
     vertices = np.stack(rows).reshape(-1, 3)
-    uv = np.stack([np.tile(_angles() / (2 * np.pi), 16), np.repeat(turn / (2 * np.pi), _AROUND)], 1)
-    return Garment(vertices, _grid_quads(16, _AROUND, closed_rings=True)[:, ::-1].copy(), uv)
+    quads, uv = _grid(len(turn), closed=True)
+    return Garment(vertices, quads[:, ::-1].copy(), uv[:, ::-1].copy())

@@ -12,7 +12,7 @@ from models.head.ict import PARTS, part_triangles
 
 _CROWN = np.array([1.6, 13.6, -5.0])  # the whorl that hair runs away from
 _SWEEP = np.array([0.80, 0.30, -0.35])  # how the top is combed: to the subject's left and back
-_LOCKS = 420
+_LOCKS = 300
 _LASHES = {"upper": 95, "lower": 40}
 _CARD = (19, 6)  # columns and rows of vertices of a lash card
 
@@ -56,7 +56,7 @@ def _scalp(head: PerformerHead, triangles: Array, normals: Array, count: int, rn
     away = _tangent(root - _CROWN, normal)
     combed = away * (1 - 0.8 * top[:, None]) + _SWEEP * top[:, None] * (0.6 + 0.6 * front[:, None])
     combed += np.array([0, -0.6, -0.25]) * (1 - top[:, None])
-    direction = _tangent(combed + own[lock] * (0.16 + 0.26 * top[:, None]) + rng.normal(0, 0.09, (n, 3)), normal)
+    direction = _tangent(combed + own[lock] * (0.18 + 0.30 * top[:, None]) + rng.normal(0, 0.09, (n, 3)), normal)
     length = 0.9 + 2.9 * smoothstep(5.5, 10.5, rest[:, 1]) + 0.8 * front
     length *= rng.uniform(0.75, 1.08, n) * (1 + 0.14 * own[lock, 0]) * (0.4 + 0.6 * smoothstep(0, 0.9, roots.of(mask)))
     lift = np.clip(0.30 + 0.30 * top + 0.30 * front + 0.08 * own[lock, 1], 0.15, 1.0)
@@ -72,13 +72,13 @@ def _scalp(head: PerformerHead, triangles: Array, normals: Array, count: int, rn
         heading = normal * (lift * (1 - 1.05 * s))[:, None] + direction + bend + sideways * wave[:, None]
         points[:, k] = points[:, k - 1] + normalized(heading) * (length / (steps - 1))[:, None]
     along = np.linspace(0, 1, steps)[None, :, None]
-    pull = rng.uniform(0.45, 0.9, n) * (0.15 + 0.75 * top)
+    pull = rng.uniform(0.55, 0.95, n) * (0.2 + 0.75 * top)
     pull[rng.random(n) < 0.06] = 0.0  # flyaways
     gather = pull[:, None, None] * along**1.3
     leader = leaders[lock]
     target = points[leader] + (root - root[leader])[:, None] * 0.15
     points += (target - points) * gather + rng.normal(0, 0.03, points.shape) * along
-    tint = np.clip(0.5 + 0.22 * own[lock, 1] + rng.normal(0, 0.16, n), 0, 1)
+    tint = np.clip(0.45 + 0.26 * own[lock, 1] + rng.normal(0, 0.16, n), 0, 1)
     return Strands.bind(roots, points, head.neutral, 0.0105, tint)
 
 
@@ -87,7 +87,7 @@ def _brows(head: PerformerHead, triangles: Array, normals: Array, rng: np.random
     for side, sign in (("R", -1.0), ("L", 1.0)):
         line = regions.brow_line(head.neutral, side)
         mask = _skin_mask(head, regions.brow_density(head.neutral, line))
-        own = scatter(head.neutral, triangles, mask, 850, rng)
+        own = scatter(head.neutral, triangles, mask, 640, rng)
         root, normal = own.of(head.neutral), normalized(own.of(normals))
         _, along = regions.outline_distance(root[:, :2], line)
         piece = np.clip((along * (len(line) - 1)).astype(int), 0, len(line) - 2)
@@ -105,7 +105,7 @@ def _brows(head: PerformerHead, triangles: Array, normals: Array, rng: np.random
         curves.append(root[:, None] - 0.03 * normal[:, None] + length[:, None, None] * arch)
     both = Roots(np.vstack([r.triangles for r in roots]), np.vstack([r.weights for r in roots]))
     points = np.vstack(curves)
-    return Strands.bind(both, points, head.neutral, 0.0058, rng.random(len(points)))
+    return Strands.bind(both, points, head.neutral, 0.0052, rng.random(len(points)))
 
 
 def _stubble(head: PerformerHead, triangles: Array, normals: Array, rng: np.random.Generator) -> Strands:

@@ -8,7 +8,7 @@ from assets.performer.blender import Shader, Socket, add_image
 from assets.performer.skin import SkinAtlas
 
 IRIS_CM = 0.60  # radius of the iris; the pupil's is below
-_PUPIL_CM = 0.20
+_PUPIL_CM = 0.22
 # Where soft boxes are mirrored in the eye: direction, half angles (tangents) to the side and up, light. Computed in the
 # shader from the reflected ray, since a path tracer at few samples makes sparkling noise of a highlight of two pixels.
 _CATCHLIGHTS = (
@@ -27,12 +27,12 @@ def skin(atlas: SkinAtlas) -> Any:
     valleys = s.math("MULTIPLY", s.math("SUBTRACT", 1.0, folds), depth)
     height = s.math("SUBTRACT", height, s.math("MULTIPLY", valleys, 6.0))
     color = s.mix(s.math("MULTIPLY", valleys, 0.30), color, (0.30, 0.12, 0.08))
-    bump = s.node("Bump", {"Strength": 0.55, "Distance": 0.004, "Height": height}).outputs[0]
+    bump = s.node("Bump", {"Strength": 0.75, "Distance": 0.004, "Height": height}).outputs[0]
     surface = s.principled(
-        Base_Color=color, Roughness=rough, Normal=bump, Specular_IOR_Level=0.42, Subsurface_Weight=0.6,
+        Base_Color=color, Roughness=rough, Normal=bump, Specular_IOR_Level=0.42, Subsurface_Weight=0.75,
         Subsurface_Radius=(1.0, 0.5, 0.35), Subsurface_Scale=0.02,
     )  # fmt: skip
-    surface.subsurface_method = "RANDOM_WALK"
+    surface.subsurface_method = "BURLEY"  # half the price of a random walk, and less coloured noise
     return s.finish(surface.outputs[0])
 
 
@@ -57,7 +57,7 @@ def gums() -> Any:
 def teeth() -> Any:
     """Ivory, warmer towards the gums, darker towards the back."""
     s = Shader("teeth")
-    front = s.mix(s.attribute("root"), (0.80, 0.755, 0.66), (0.68, 0.56, 0.40))
+    front = s.mix(s.attribute("root"), (0.78, 0.71, 0.58), (0.66, 0.52, 0.36))
     color = s.mix(s.step(s.attribute("depth"), 0.8, 4.0), front, (0.30, 0.22, 0.15))
     return s.finish(s.principled(Base_Color=color, Roughness=0.22, Specular_IOR_Level=0.55).outputs[0])
 
@@ -91,7 +91,7 @@ def sclera() -> Any:
     radius = s.node("VectorMath", {0: offset}, operation="LENGTH").outputs["Value"]
     corner = s.step(radius, 0.75, 1.35)
     veins = s.step(s.noise(offset, 5.5, 5.0), 0.50, 0.62)
-    color = s.mix(s.math("MULTIPLY", corner, 0.45), (0.80, 0.775, 0.745), (0.68, 0.46, 0.40))
+    color = s.mix(s.math("MULTIPLY", corner, 0.45), (0.71, 0.68, 0.65), (0.68, 0.46, 0.40))
     color = s.mix(s.math("MULTIPLY", s.math("MULTIPLY", veins, corner), 0.35), color, (0.55, 0.17, 0.14))
     white = s.principled(Base_Color=color, Roughness=0.5, Specular_IOR_Level=0.0).outputs[0]
     clear = s.node("BsdfTransparent").outputs[0]
@@ -133,9 +133,11 @@ def hair(
     shine: tuple[float, float, float],
     gloss: float = 0.35,
 ) -> Any:
-    """Between two colours by each strand's tint, with a highlight along the strand."""
+    """Between two colours by each strand's tint, darker at the root, with a highlight along the strand."""
     s = Shader(name)
-    diffuse = s.node("BsdfDiffuse", {"Color": s.mix(s.attribute("tint"), dark, light)}).outputs[0]
+    along = s.node("HairInfo").outputs["Intercept"]
+    color = s.mix(s.math("MULTIPLY", s.attribute("tint"), s.step(along, 0.0, 0.8, 0.45, 1.0)), dark, light)
+    diffuse = s.node("BsdfDiffuse", {"Color": color}).outputs[0]
     inputs = {"Color": shine, "RoughnessU": 0.28, "RoughnessV": 0.65}
     mirror = s.node("BsdfHair", inputs, component="Reflection").outputs[0]
     return s.finish(s.node("MixShader", {0: gloss, 1: diffuse, 2: mirror}).outputs[0])

@@ -65,7 +65,7 @@ def topology(head: PerformerHead, garments: dict[str, Garment]) -> Topology:
         add(part, head.kit.faces[index], head.kit.uv[head.kit.faces_uv[index]])
     first = len(head.neutral)
     for part, garment in garments.items():
-        add(part, garment.quads + first, garment.uv[garment.quads])
+        add(part, garment.quads + first, garment.uv)
         vertex_parts[part] = (first, first + len(garment.vertices))
         first += len(garment.vertices)
     return Topology(

@@ -47,7 +47,7 @@ class Scene:
         first = len(head.neutral)
         for name, garment in garments.items():
             item = add_mesh(name, garment.vertices * _CM, garment.quads.tolist(), materials.wool(name, _RIBS[name]))
-            set_uv(item, garment.uv[garment.quads].reshape(-1, 2))
+            set_uv(item, garment.uv.reshape(-1, 2))
             self._meshes[name] = (item, np.arange(first, first + len(garment.vertices)))
             first += len(garment.vertices)
         for name, grown in strands.items():
@@ -126,8 +126,8 @@ class Scene:
 
 _RIBS = {"shirt": 0.0, "collar": 110.0}
 _HAIR: dict[str, tuple[Any, ...]] = {
-    "scalp": ((0.022, 0.012, 0.007), (0.115, 0.062, 0.032), (0.30, 0.22, 0.16), 0.35),
-    "brow": ((0.030, 0.018, 0.011), (0.075, 0.045, 0.028), (0.12, 0.09, 0.07), 0.2),
+    "scalp": ((0.018, 0.010, 0.006), (0.21, 0.115, 0.060), (0.42, 0.32, 0.23), 0.35),
+    "brow": ((0.045, 0.027, 0.017), (0.13, 0.080, 0.050), (0.12, 0.09, 0.07), 0.2),
     "stubble": ((0.050, 0.032, 0.022), (0.12, 0.08, 0.055), (0.10, 0.08, 0.06), 0.1),
     "lash": ((0.008, 0.006, 0.005), (0.016, 0.011, 0.009), (0.05, 0.04, 0.03), 0.2),
 }
