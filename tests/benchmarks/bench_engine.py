@@ -1,0 +1,92 @@
+"""One CPU core: what the fast engine saves over the plain one, stage by stage, and what it costs in accuracy.
+
+python -m tests.benchmarks.bench_engine [AVATAR] --out tests/benchmarks/results/engine.json
+
+Both draw the avatar's own performance, alternately, so that a machine that slows down slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from app.memory import keep_freed_memory
+from app.stage import bundled_avatar
+from models.avatar_file import Avatar, load_avatar
+from models.camera import Camera
+from models.geometry import Pose
+from renderer.engine import PlainEngine
+from renderer.engine_cpu import CpuEngine, has_fast_bfloat16
+from renderer.engine_protocol import Engine
+from renderer.messages import ViewRequest
+
+FRAME_NS = 33_333_333
+DISTANCE = 2  # frames from the cached view to the drawn one
+
+
+def request_at(avatar: Avatar, i: int) -> ViewRequest:
+    """A person at 0.6 m who sways a little, before an avatar that performs."""
+    eye = Pose(np.array([0.05 * np.sin(0.07 * i), 0.02 * np.cos(0.05 * i), 0.6]))
+    return ViewRequest(i, i, i, eye, Camera(700, 700, 256, 256, 512, 512), avatar.performance.sample(i * FRAME_NS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("avatar", type=Path, nargs="?", default=bundled_avatar())
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    avatar = load_avatar(arguments.avatar)
+    engines: dict[str, Engine] = {
+        "plain_float32": PlainEngine(avatar, "cpu"),
+        "fast_float32": CpuEngine(avatar, dtype=torch.float32),
+    }
+    if has_fast_bfloat16():
+        engines["fast_bfloat16"] = CpuEngine(avatar, dtype=torch.bfloat16)
+    times: dict[str, dict[str, list[float]]] = {name: {"cache": [], "warp": []} for name in engines}
+    errors: dict[str, list[float]] = {name: [] for name in engines}
+    for k in range(-3, arguments.frames):
+        i = 5 * max(k, 0)
+        plain: np.ndarray | None = None
+        for name, engine in engines.items():
+            start = time.perf_counter()
+            cache = engine.build_cache(request_at(avatar, i))
+            middle = time.perf_counter()
+            out = engine.warp(cache, request_at(avatar, i + DISTANCE))
+            end = time.perf_counter()
+            plain = out.rgba if plain is None else plain
+            if k < 0:  # compiling and first buffers
+                continue
+            times[name]["cache"].append(1e3 * (middle - start))
+            times[name]["warp"].append(1e3 * (end - middle))
+            for stage, ns in out.durations_ns.items():
+                times[name].setdefault(f"warp.{stage}", []).append(ns / 1e6)
+            errors[name].append(float(((out.rgba.astype(float) - plain) ** 2).mean()) / 255**2)
+    result = {
+        "device": engines["plain_float32"].device,
+        "size": avatar.network.config.size,
+        "width": avatar.network.config.width,
+        "frames": arguments.frames,
+        "engines": {
+            name: {
+                "p50_ms": {stage: round(float(np.median(values)), 2) for stage, values in stages.items()},
+                "psnr_to_plain": round(float(-10 * np.log10(max(np.mean(errors[name]), 1e-12))), 1),
+            }
+            for name, stages in times.items()
+        },
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
