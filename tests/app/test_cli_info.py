@@ -9,7 +9,7 @@ import pytest
 
 from app.cli import main
 from app.commands.info import describe
-from models.avatar_file import save_avatar
+from models.avatar_file import VERSION, save_avatar
 from tests.sample_avatar import small_avatar
 
 
@@ -23,7 +23,7 @@ def avatar(tmp_path: Path) -> Path:
 def test_info_is_readable(avatar: Path, capsys) -> None:
     assert main(["info", str(avatar)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"nobody.avatar: {avatar.stat().st_size / 1e6:.1f} MB, format version 1"
+    assert lines[0] == f"nobody.avatar: {avatar.stat().st_size / 1e6:.1f} MB, format version {VERSION}"
     for line in ("name: Nobody", "rig name: octahedron", "  size: 64", "  yaw degrees: -20, 25.5", "    psnr: 26.12"):
         assert line in lines
     assert "credits: A. Nobody, CC0" in lines
