@@ -116,7 +116,7 @@ SEQUENCES = (
 def figures() -> str:
     lines = [
         "The networks' shape and losses were once chosen while looking at d6's test blocks, the warp's later by its",
-        "validation blocks: its first table flatters a little. The bundled avatar's video is not part of the repository.",
+        "validation blocks: the first table flatters a little. The bundled avatar's video is not in the repository.",
         "",
     ]
     for name, title, training in SEQUENCES:
