@@ -235,18 +235,18 @@ def test_the_noise_ceiling_rises_with_the_samples(finished: Shoot, tmp_path: Pat
 
 def test_committed_hashes_tell_a_difference(finished: Shoot, tmp_path: Path) -> None:
     assert compare_hashes(finished, tmp_path) is None  # nothing is committed
-    path = write_hashes(finished, tmp_path)
-    assert path.name == "tiny.json" and compare_hashes(finished, tmp_path) is None
+    path = write_hashes(finished, tmp_path / "hashes")
+    assert path.name == "tiny.json" and compare_hashes(finished, path.parent) is None
     table = json.loads(path.read_text())
     table["sha256"]["frames"]["y+00p+00"][7] = "0" * 64
     path.write_text(json.dumps(table))
-    assert "1 of 18 frames differ" in str(compare_hashes(finished, tmp_path))
+    assert "1 of 18 frames differ" in str(compare_hashes(finished, path.parent))
     table["settings"]["plan"]["seed"] = 99
     path.write_text(json.dumps(table))
-    assert "another plan" in str(compare_hashes(finished, tmp_path))
+    assert "another plan" in str(compare_hashes(finished, path.parent))
     path.write_text("{")
     with pytest.raises(UserError, match="damaged"):
-        compare_hashes(finished, tmp_path)
+        compare_hashes(finished, path.parent)
 
 
 def test_encode_makes_a_video_of_true_rate(finished: Shoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

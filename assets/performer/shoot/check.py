@@ -45,6 +45,7 @@ def hash_list(shoot: Shoot) -> dict[str, Any]:
 
 def write_hashes(shoot: Shoot, folder: Path = HASHES) -> Path:
     path = folder / f"{shoot.name}.json"
+    folder.mkdir(exist_ok=True)
     with atomic_write(path) as file:
         file.write((json.dumps(hash_list(shoot), indent=1) + "\n").encode())
     return path
