@@ -57,6 +57,7 @@ UNINSTALLABLE: dict[str, Callable[[], bool]] = {
     "cuda": _has_cuda,
     "camera": _has_camera,
     "shared": SHARED.is_dir,
+    "bpy": lambda: importlib.util.find_spec("bpy") is not None,  # wants another numpy: assets/performer/README.md
 }
 
 

@@ -25,7 +25,7 @@ _BOXES = (
 )
 # leaves of a plant in the corner: azimuth, height, radius along the wall
 _LEAVES = ((0.24, -0.22, 0.10), (0.36, -0.05, 0.09), (0.32, -0.36, 0.13), (0.46, -0.22, 0.11), (0.42, -0.44, 0.13))
-_LAMP = (-0.80, -0.02, (1.00, 0.66, 0.36))  # azimuth, height, the colour of its glow
+_LAMP = (-0.52, -0.12, (1.00, 0.66, 0.36))  # azimuth, height, the colour of its glow
 
 
 def plate(camera: Camera, T_world_camera: Pose, size: int) -> NDArray[np.float32]:

@@ -30,7 +30,7 @@ _SECTIONS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Garment:
-    """vertices: [V, 3] kit cm on the unmoved shoulders. quads: [F, 4], counter-clockwise from outside. uv: [F, 4, 2]."""
+    """vertices: [V, 3] kit cm, shoulders unmoved. quads: [F, 4], counter-clockwise from outside. uv: [F, 4, 2]."""
 
     vertices: Array
     quads: NDArray[np.int32]

@@ -87,7 +87,7 @@ def _brows(head: PerformerHead, triangles: Array, normals: Array, rng: np.random
     for side, sign in (("R", -1.0), ("L", 1.0)):
         line = regions.brow_line(head.neutral, side)
         mask = _skin_mask(head, regions.brow_density(head.neutral, line))
-        own = scatter(head.neutral, triangles, mask, 640, rng)
+        own = scatter(head.neutral, triangles, mask, 720, rng)
         root, normal = own.of(head.neutral), normalized(own.of(normals))
         _, along = regions.outline_distance(root[:, :2], line)
         piece = np.clip((along * (len(line) - 1)).astype(int), 0, len(line) - 2)

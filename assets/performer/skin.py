@@ -17,7 +17,7 @@ from assets.performer import regions
 from assets.performer.fields import Array, cells, noise, smoothstep
 from models.head.ict import FaceKit, part_triangles
 
-_VERSION = 2  # of the paint: raise it when the picture would change
+_VERSION = 3  # of the paint: raise it when the picture would change
 _BASE = np.array([0.56, 0.325, 0.225])  # linear albedo of plain skin
 _MARGIN = 6  # texels painted beyond the seams, against bleeding
 
@@ -134,7 +134,7 @@ def _color(p: Array, rest: Array, seed: int) -> Array:
     upper = p[:, 1] > np.interp(np.abs(p[:, 0]), [1.8, 3.2, 4.5], [3.25, 3.35, 3.35])
     c = _mix(c, np.broadcast_to([0.46, 0.19, 0.15], p.shape), 0.6 * smoothstep(-0.20, -0.02, eyes))
     c = _mix(c, np.broadcast_to([0.05, 0.03, 0.025], p.shape), 0.55 * smoothstep(-0.12, -0.02, eyes) * upper)
-    return _mix(c, np.broadcast_to([0.055, 0.036, 0.026], p.shape), 0.8 * regions.scalp(p) ** 1.5)
+    return _mix(c, np.broadcast_to([0.045, 0.033, 0.025], p.shape), 0.8 * regions.scalp(p) ** 3)
 
 
 def _relief(p: Array, rest: Array, seed: int) -> Array:
