@@ -81,9 +81,7 @@ class FakePool:
 
     def stats(self) -> PoolStats:
         waiting = len(self.pending) + sum(isinstance(m, RenderedFrame) for m in self.out)
-        return PoolStats(
-            len(self.submitted), 0, dict(self.dropped), waiting, self.warps_per_cache, tuple(self.workers)
-        )
+        return PoolStats(len(self.submitted), 0, dict(self.dropped), waiting, self.warps_per_cache, tuple(self.workers))
 
     def restart_worker(self, index: int) -> bool:
         self.workers[index] = worker(index)
