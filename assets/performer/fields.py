@@ -19,49 +19,65 @@ def normalized(v: Array) -> Array:
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
 
 
-def _hash(cell: NDArray[np.int64], seed: int) -> NDArray[np.uint32]:
-    """Lattice cells [N, 3] to well mixed integers [N]."""
-    c = cell.astype(np.uint32)
-    h = c[:, 0] * np.uint32(0x8DA6B343) ^ c[:, 1] * np.uint32(0xD8163841) ^ c[:, 2] * np.uint32(0xCB1AB31F)
-    h ^= np.uint32((seed * 0x9E3779B9) & 0xFFFFFFFF)
+_AXES = tuple(np.uint32(k) for k in (0x8DA6B343, 0xD8163841, 0xCB1AB31F))
+_PIECE = 1 << 14  # points at a time: what is in hand stays in the processor's cache
+
+
+def _mixed(h: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Integers, any shape, well mixed."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         h = (h ^ (h >> np.uint32(shift))) * np.uint32(factor)
     return h ^ (h >> np.uint32(16))
 
 
+def _corners(home: NDArray[np.int32], offsets: tuple[int, ...], seed: int) -> list[list[NDArray[np.uint32]]]:
+    """Per axis and offset, that lattice plane's part of the hash, each [N]; the seed goes into the first axis."""
+    start = np.uint32((seed * 0x9E3779B9) & 0xFFFFFFFF)
+    cells = home.astype(np.uint32)
+    parts = [[(cells[:, a] + np.uint32(o & 0xFFFFFFFF)) * _AXES[a] for o in offsets] for a in range(3)]
+    parts[0] = [p ^ start for p in parts[0]]
+    return parts
+
+
 def noise(points: Array, scale: float, seed: int, octaves: int = 1, roughness: float = 0.5) -> Array:
     """Smooth value noise [N] in [0, 1] of points [N, 3], about 1 / scale cm from one bump to the next."""
-    total, weight = np.zeros(len(points)), 0.0
-    for octave in range(octaves):
-        p = points * (scale * 2.0**octave) + 17.0 * octave
-        cell = np.floor(p).astype(np.int64)
-        f = p - cell
-        f = f * f * f * (f * (f * 6 - 15) + 10)
-        value = np.zeros(len(points))
-        for corner in np.ndindex(2, 2, 2):
-            side = np.array(corner)
-            share = np.prod(np.where(side, f, 1 - f), axis=1)
-            value += share * (_hash(cell + side, seed + octave) / 4294967295.0)
-        amplitude = roughness**octave
-        total += amplitude * value
-        weight += amplitude
-    return total / weight
+    out = np.zeros(len(points))
+    weights = roughness ** np.arange(octaves)
+    for first in range(0, len(points), _PIECE):
+        piece = slice(first, first + _PIECE)
+        for octave, weight in enumerate(weights / weights.sum()):
+            p = points[piece] * (scale * 2.0**octave) + 17.0 * octave
+            home = np.floor(p)
+            f = (p - home).astype(np.float32)
+            f = f * f * f * (f * (f * 6 - 15) + 10)
+            parts, sides = _corners(home.astype(np.int32), (0, 1), seed + octave), (1 - f, f)
+            for i, j, k in np.ndindex(2, 2, 2):
+                value = _mixed(parts[0][i] ^ parts[1][j] ^ parts[2][k]).astype(np.float32)
+                out[piece] += (weight / 2**32) * (sides[i][:, 0] * sides[j][:, 1] * sides[k][:, 2] * value)
+    return out
 
 
 def cells(points: Array, scale: float, seed: int) -> tuple[Array, Array]:
     """Of points [N, 3]: distance [N] to the nearest of one random site per cell, in cells, and that site's own random
     number [N] in [0, 1]."""
-    p = points * scale
-    home = np.floor(p).astype(np.int64)
-    best, identity = np.full(len(p), np.inf), np.zeros(len(p))
-    for step in np.ndindex(3, 3, 3):
-        cell = home + np.array(step) - 1
-        h = _hash(cell, seed)
-        site = cell + np.stack([(h >> np.uint32(s) & np.uint32(1023)) / 1024.0 for s in (0, 10, 20)], axis=1)
-        distance = ((p - site) ** 2).sum(1)
-        closer = distance < best
-        best[closer], identity[closer] = distance[closer], (_hash(cell, seed + 1)[closer]) / 4294967295.0
-    return np.sqrt(best), identity
+    distance, identity = np.full(len(points), np.inf), np.zeros(len(points))
+    for first in range(0, len(points), _PIECE):
+        p = points[first : first + _PIECE] * scale
+        home = np.floor(p)
+        f = (p - home).astype(np.float32)
+        parts = _corners(home.astype(np.int32), (-1, 0, 1), seed)
+        best, site = np.full(len(p), np.inf, np.float32), np.zeros(len(p), np.uint32)
+        for step in np.ndindex(3, 3, 3):
+            h = _mixed(parts[0][step[0]] ^ parts[1][step[1]] ^ parts[2][step[2]])
+            away = np.zeros(len(p), np.float32)
+            for axis in range(3):
+                at = (h >> np.uint32(10 * axis) & np.uint32(1023)).astype(np.float32) / 1024
+                away += (at + (step[axis] - 1) - f[:, axis]) ** 2
+            closer = away < best
+            best[closer], site[closer] = away[closer], h[closer]
+        distance[first : first + _PIECE] = np.sqrt(best)
+        identity[first : first + _PIECE] = _mixed(site) / 2**32
+    return distance, identity
 
 
 def outline_distance(points: Array, outline: Array) -> tuple[Array, Array]:

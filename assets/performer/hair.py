@@ -13,7 +13,7 @@ from models.head.ict import PARTS, part_triangles
 _CROWN = np.array([1.6, 13.6, -5.0])  # the whorl that hair runs away from
 _SWEEP = np.array([0.80, 0.30, -0.35])  # how the top is combed: to the subject's left and back
 _LOCKS = 300
-_LASHES = {"upper": 95, "lower": 40}
+_LASHES = {"upper": 120, "lower": 40}
 _CARD = (19, 6)  # columns and rows of vertices of a lash card
 
 
@@ -136,7 +136,7 @@ def _lashes(head: PerformerHead, rng: np.random.Generator) -> CardStrands:
             f, g = u - i, v - j
             vertices.append(np.stack([card[i, j], card[i + 1, j], card[i, j + 1], card[i + 1, j + 1]], -1))
             weights.append(np.stack([(1 - f) * (1 - g), f * (1 - g), (1 - f) * g, f * g], -1))
-    return CardStrands(np.vstack(vertices), np.vstack(weights), 0.0075, rng.random(sum(map(len, vertices))))
+    return CardStrands(np.vstack(vertices), np.vstack(weights), 0.0095, rng.random(sum(map(len, vertices))))
 
 
 def _lash_cards(head: PerformerHead, side: str) -> tuple[Index, Index]:

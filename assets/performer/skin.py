@@ -17,7 +17,7 @@ from assets.performer import regions
 from assets.performer.fields import Array, cells, noise, smoothstep
 from models.head.ict import FaceKit, part_triangles
 
-_VERSION = 3  # of the paint: raise it when the picture would change
+_VERSION = 5  # of the paint: raise it when the picture would change
 _BASE = np.array([0.56, 0.325, 0.225])  # linear albedo of plain skin
 _MARGIN = 6  # texels painted beyond the seams, against bleeding
 
@@ -59,7 +59,7 @@ def load_or_paint(kit: FaceKit, seed: int, size: int, work: Path) -> SkinAtlas:
 
 
 def paint(kit: FaceKit, seed: int, size: int) -> SkinAtlas:
-    """Paint both atlases, `size` texels to a tile's side; about ten seconds at 1024."""
+    """Paint both atlases, `size` texels to a tile's side."""
     position, covered = rasterize(kit, size)
     p = position[covered]
     color = np.zeros((size, 2 * size, 3), np.float32)
@@ -134,7 +134,9 @@ def _color(p: Array, rest: Array, seed: int) -> Array:
     upper = p[:, 1] > np.interp(np.abs(p[:, 0]), [1.8, 3.2, 4.5], [3.25, 3.35, 3.35])
     c = _mix(c, np.broadcast_to([0.46, 0.19, 0.15], p.shape), 0.6 * smoothstep(-0.20, -0.02, eyes))
     c = _mix(c, np.broadcast_to([0.05, 0.03, 0.025], p.shape), 0.55 * smoothstep(-0.12, -0.02, eyes) * upper)
-    return _mix(c, np.broadcast_to([0.045, 0.033, 0.025], p.shape), 0.8 * regions.scalp(p) ** 3)
+    # combed back, the hair above the forehead shows the scalp: light there, dark where hair lies on hair
+    hairy = regions.scalp(p) ** 3 * (0.8 - 0.45 * smoothstep(3, 7.5, p[:, 2]))
+    return _mix(c, np.broadcast_to([0.045, 0.033, 0.025], p.shape), hairy)
 
 
 def _relief(p: Array, rest: Array, seed: int) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +117,7 @@ def shoot(samples: int, seed: int, work: Path) -> NDArray[np.float32]:
     bpy = require_blender()
     scene = bpy.context.scene
     scene.cycles.samples, scene.cycles.seed = samples, seed
-    handle, name = tempfile.mkstemp(suffix=".exr", dir=work)
-    os.close(handle)
+    name = str(work.absolute() / f"frame-{os.getpid()}.exr")
     try:
         scene.render.filepath = name
         bpy.ops.render.render(write_still=True)
@@ -130,7 +128,7 @@ def shoot(samples: int, seed: int, work: Path) -> NDArray[np.float32]:
         rgba = rgba.reshape(image.size[1], image.size[0], 4)[::-1].copy()
         bpy.data.images.remove(image)
     finally:
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)
     return _settled(rgba)
 
 
