@@ -15,6 +15,7 @@ from app.actions import KEYS, Action, Do
 from app.files import unused_path, write_png
 from app.overlay import Overlay
 from app.overlay_model import ModelKeeper
+from app.pace import Pace
 from app.presenter import Presenter
 from app.recorder import Recorder
 from app.session import LiveSession
@@ -71,6 +72,7 @@ class LiveApp:
         self._wishes: list[Action] = []
         self._screenshot: Path | None = None
         self._quit = False
+        self._pace = Pace()
         self._draw_ns = 2_000_000
         self._size = (0, 0)
         presenter.set_background(stage.avatar.plate)
@@ -112,12 +114,14 @@ class LiveApp:
         return self.options.frames is not None and self.session.totals().shown >= self.options.frames
 
     def _paced_tick(self, tick: int, period: int) -> int:
-        """Pose as late as the display allows: ask, wait for that very frame, draw, swap. Returns the next tick."""
-        session = self.session
-        late = session.collect()  # no longer in flight: it must not keep this tick's own frame from being asked for
-        asked = session.can_request(self.options.in_flight) and session.request(tick + period)
-        wanted = session.last_submitted_id if asked else 0
-        frame = self._await_frame(tick + period - self._draw_ns - MARGIN_NS, wanted, late)
+        """Pose as late as the display allows: ask, wait for that very frame, draw, swap. Where frames take longer than
+        that, each is shown at the next tick, steadily. Returns the next tick."""
+        session, budget = self.session, period - self._draw_ns - MARGIN_NS
+        frame = session.collect()  # too late for the last tick
+        asked = False
+        if frame is None or self._pace.within(budget):
+            asked = session.can_request(self.options.in_flight) and session.request(tick + period)
+            frame = self._await_frame(tick + budget, session.last_submitted_id if asked else 0, frame)
         if frame is not None and not asked and session.can_request(self.options.in_flight):
             session.request(tick + 2 * period)  # slower than the display: the workers need not wait for its beat
         self._show(frame)
@@ -173,6 +177,8 @@ class LiveApp:
         presenter.present()
         if frame is not None:
             session.shown(frame, uploaded - start, session.clock_ns() - uploaded)
+            if "worker_end" in frame.stamps_ns:
+                self._pace.add(frame.stamps_ns["worker_end"] - frame.request.pose_time_ns)
         if self._window is None:  # the target keeps its picture: reading it back need not delay the frame
             self._capture(frame)
 

@@ -13,6 +13,7 @@ import pytest
 
 from app.actions import KEYS, Action, Do, help_lines
 from app.live import LiveApp, LiveOptions
+from app.pace import MISSES
 from app.presenter import CpuPresenter, open_offscreen
 from app.report import session_report, write_report
 from app.session import LiveSession
@@ -131,6 +132,34 @@ def test_paced_ticks_ask_for_evenly_spaced_display_times(tmp_path: Path) -> None
     app.run(never)
     gaps = np.diff([r.display_time_ns for r in pool.submitted]) / 1e6
     assert np.median(gaps) == pytest.approx(10.0, abs=1.0)
+
+
+class LatePool(FakePool):
+    """Every other frame that is waited for comes just after the tick that asked for it has given up."""
+
+    waits = 0
+
+    def wait(self, timeout_s: float) -> bool:
+        self.waits += 1
+        late = self.waits % 2 == 1
+        if late:
+            time.sleep(timeout_s)
+        if self.pending:
+            request = self.pending[0]
+            self.finish()
+            frame = self.out[-1]
+            assert isinstance(frame, RenderedFrame)
+            frame.stamps_ns["worker_end"] = request.pose_time_ns + 1_000_000_000
+        return not late
+
+
+def test_frames_that_miss_their_tick_are_shown_at_the_next_and_not_thrown_away(tmp_path: Path) -> None:
+    """Asking again each time would make every frame superfluous when it comes."""
+    pool = LatePool(instant=False)
+    app = make(tmp_path, pool, frames=30, fps=200.0)
+    app.run(never)
+    assert app.session.totals().dropped.get("superseded", 0) <= MISSES + 1
+    assert len(pool.submitted) <= 30 + 2 * MISSES + 2
 
 
 def test_recording_holds_every_shown_frame_at_its_display_time(tmp_path: Path) -> None:
