@@ -181,7 +181,9 @@ def loft(surface: Surface, oval: Array) -> tuple[Array, Array, Array, Array]:
     for low in (-11.3, -13.2):
         level = np.interp(np.abs(angle - np.pi), [0, np.pi], [low - 0.8, low + 1.5])
         p, c, b = surface.cast(np.stack([0 * angle, level, 0 * angle - 1.5], 1), around)
-        neck.append(p), corners.append(c), bary.append(b)
+        neck.append(p)
+        corners.append(c)
+        bary.append(b)
     for level, width, front, back in BUST:
         depth = np.where(around[:, 2] > 0, front + 2, -back - 2)
         scale = (np.abs(around[:, 0] / width) ** 2.6 + np.abs(around[:, 2] / depth) ** 2.6) ** (-1 / 2.6)

@@ -13,7 +13,7 @@ def pixels(size: int) -> np.ndarray:
 def field_of(cached: np.ndarray, covered: np.ndarray) -> MotionField:
     """Of a flat sheet whose UV is its place in the cached picture, which shows all of it. cached: [S, S, 2] pixels."""
     size = len(covered)
-    seen = seen_uv(pixels(size) / size, np.ones((size, size), bool))
+    seen = seen_uv((pixels(size) / size).astype(np.float32), np.ones((size, size), bool))
     attributes = np.concatenate([cached / size, cached], -1) * covered[..., None]
     return motion_field(attributes.astype(np.float32), covered, seen)
 
@@ -58,7 +58,7 @@ def test_seen_uv_spans_the_neighbours_and_nothing_where_there_is_none() -> None:
 def test_a_still_head_stays_where_it_is() -> None:
     size = 64
     at = pixels(size)
-    field = field_of(at, ((at - 32) ** 2).sum(-1) < 200)
+    field = field_of(at, np.asarray(((at - 32) ** 2).sum(-1) < 200))
     np.testing.assert_allclose(field.source, at / size, atol=1e-6)
     assert not field.hidden.any()
 
@@ -67,7 +67,7 @@ def test_motion_continues_beyond_the_mesh() -> None:
     size = 64
     at = pixels(size)
     moved = at + np.array([5, -3], np.float32)
-    field = field_of(moved, (abs(at - 32) < 12).all(-1))
+    field = field_of(moved, np.asarray((abs(at - 32) < 12).all(-1)))
     np.testing.assert_allclose(field.source * size, moved, atol=1e-3)
 
 

@@ -129,6 +129,15 @@ def test_low_pass_keeps_a_constant() -> None:
     torch.testing.assert_close(LowPass()(torch.full((1, 3, 6, 6), 2.0)), torch.full((1, 3, 6, 6), 2.0))
 
 
+def test_low_pass_is_a_gaussian_of_sigma_two() -> None:
+    impulse = torch.zeros(1, 1, 7, 7)
+    impulse[..., 3, 3] = 1
+    out = LowPass()(impulse)[0, 0]
+    assert out.sum() == pytest.approx(1)
+    assert out[3, 2] / out[3, 3] == pytest.approx(float(np.exp(-1 / 8)))
+    assert out[2, 2] / out[3, 3] == pytest.approx(float(np.exp(-2 / 8)))
+
+
 def test_moving_by_nothing_changes_nothing_and_a_shift_shifts() -> None:
     image = torch.rand(1, 3, 16, 16)
     still = identity_source(16, 1)

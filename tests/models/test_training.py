@@ -68,6 +68,12 @@ def test_samples_show_the_head_where_the_mesh_is(store: FrameStore) -> None:
         assert covered[y0:y1, x0:x1].mean() > 0.5
 
 
+def test_the_texture_is_held_small(store: FrameStore) -> None:
+    t = trainer(store, 10)
+    expected = float(t.network.texture.decay().detach())
+    assert expected > 0 and t.step()["decay"] == pytest.approx(expected)
+
+
 def test_training_learns_and_the_warp_beats_the_late_frame(store: FrameStore) -> None:
     t = trainer(store, 160)
     losses = run(t, 160)
@@ -121,6 +127,7 @@ def test_losses_vanish_for_equal_pictures_and_ignore_the_outside() -> None:
     b = a.clone()
     b[..., 16:] = 0
     assert masked_l1(a, b, inside) == 0 and GradientPyramid()(a, b, inside) == 0
+    assert masked_l1(a, a + 0.25, inside) == pytest.approx(0.25), "a mean over channels and weighted pixels"
     assert masked_l1(a, 1 - b, inside) > 0 and GradientPyramid()(a, 1 - b, inside) > 0
 
 

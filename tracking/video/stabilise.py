@@ -11,9 +11,7 @@ from models.camera import Camera, head_crop
 TAPS = np.exp(-0.5 * np.arange(-2, 3) ** 2.0)
 
 
-def stabilised_crops(
-    camera: Camera, position: NDArray[np.float64], segment: NDArray[np.int32]
-) -> NDArray[np.float32]:
+def stabilised_crops(camera: Camera, position: NDArray[np.float64], segment: NDArray[np.int32]) -> NDArray[np.float32]:
     """[N, 3] centre x, centre y, side in pixels; position: [N, 3] of T_camera_head; smoothed within runs only."""
     raw = np.array([[c.center_x, c.center_y, c.side] for c in (head_crop(camera, p, 1) for p in position)])
     smooth = np.empty_like(raw)

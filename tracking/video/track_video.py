@@ -98,9 +98,7 @@ def _subset(seen: Observations, kept: NDArray[np.bool_]) -> Observations:
     return dataclasses.replace(seen, **{name: getattr(seen, name)[kept] for name in names})
 
 
-def _statistics(
-    seen: Observations, fit: Fit, kept: NDArray[np.bool_], detected: NDArray[np.float32]
-) -> dict[str, Any]:
+def _statistics(seen: Observations, fit: Fit, kept: NDArray[np.bool_], detected: NDArray[np.float32]) -> dict[str, Any]:
     """seen: the kept frames; detected: their landmarks [N, 478, 3] before they were made to follow the pixels."""
     slid = np.linalg.norm((detected - seen.landmarks)[:, :FACE, :2], axis=-1)
     return {
