@@ -1,13 +1,14 @@
 import json
 import pickle
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models.avatar_file import Avatar, load_avatar, read_manifest, save_avatar
+from models.avatar_file import MAX_PLATE_SIDE, Avatar, load_avatar, read_manifest, save_avatar
 from models.errors import UserError
 from models.network.config import NetworkConfig
 from tests.synthetic_avatar import untrained_avatar
@@ -121,3 +122,15 @@ def test_a_failed_write_keeps_the_old_file(avatar: Avatar, saved: Path, monkeypa
     with pytest.raises(UserError, match="No space left"):
         save_avatar(saved, avatar)
     assert saved.read_bytes() == before and [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"), [((64, 32, 3), "another size than its camera"), ((8, MAX_PLATE_SIDE + 1, 3), "larger than")]
+)
+def test_a_background_that_does_not_fit_is_refused(
+    avatar: Avatar, tmp_path: Path, shape: tuple[int, int, int], why: str
+) -> None:
+    path = tmp_path / "odd.avatar"
+    save_avatar(path, replace(avatar, plate=np.zeros(shape, np.uint8)))
+    with pytest.raises(UserError, match=why):
+        load_avatar(path)

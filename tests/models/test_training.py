@@ -121,6 +121,24 @@ def test_late_frame_of_the_same_frame_is_itself(store: FrameStore) -> None:
     assert moved.shape == frame.g.shape and not torch.allclose(moved, frame.g, atol=2e-2)
 
 
+def test_a_late_frame_stays_where_it_was_in_the_video(store: FrameStore) -> None:
+    """Cut out by another window, the same picture of the video lies elsewhere: a late frame follows the window."""
+    network = trainer(store, 1).average.eval()
+    with torch.inference_mode():
+        target = draw_frame(network, store, 5)
+        shifted = store.jittered(5, np.random.default_rng(1), shift=0.15)
+        picture = torch.from_numpy(shifted.image).permute(2, 0, 1).float() / 255
+        late = late_frame(target._replace(sample=shifted, g=picture), target)
+    inner = (slice(None), slice(16, 48), slice(16, 48))
+    assert (late - target.truth)[inner].abs().mean() < 0.3 * (picture - target.truth)[inner].abs().mean()
+
+
+def test_pairs_of_frames_go_both_ways_in_time(store: FrameStore) -> None:
+    t = trainer(store, 1)
+    gaps = [b - a for seed in range(40) for a, b in t.choose(np.random.default_rng(seed))]
+    assert min(gaps) < -3 and max(gaps) > 3 and max(map(abs, gaps)) <= t.recipe.gaps
+
+
 def test_losses_vanish_for_equal_pictures_and_ignore_the_outside() -> None:
     a, inside = torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32)
     inside[..., 16:] = 0
