@@ -17,12 +17,14 @@ Floats = NDArray[np.float32]
 
 COARSE = 4  # the extension is computed on a grid this much coarser than the picture
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # not "ninf": empty depth is infinite
+HIDDEN_TOGETHER = 4  # of 3 x 3 pixels; fewer are the rim of a silhouette, and painted they would be specks
 UV_TOLERANCE = 0.012  # how far a point's UV may lie from those seen around its old place; a few pixels of a face
 
 
 class MotionField(NamedTuple):
     """source [S, S, 2]: position (x, y) in the cached image, in 0..1 of its side. hidden [S, S]: 1 where the surface
-    point was not seen in the cached view, 0 where it was and where nothing is covered."""
+    point was not seen in the cached view, 0 where it was, where nothing is covered, and where hardly a neighbour was
+    hidden."""
 
     source: Floats
     hidden: Floats
@@ -103,6 +105,7 @@ def _motion(attributes, covered, seen, source, hidden):  # type: ignore[no-untyp
                 u, v = attributes[i, j, 0], attributes[i, j, 1]
                 if u < b[0] or v < b[1] or u > b[2] or v > b[3]:
                     hidden[i, j] = 1.0
+    _drop_specks(hidden)
     _extend(level)
     for i in range(s):
         fy = (i + 0.5) / COARSE - 0.5
@@ -120,6 +123,23 @@ def _motion(attributes, covered, seen, source, hidden):  # type: ignore[no-untyp
                     low = level[b, c, k] * (1 - tx) + level[b, d, k] * tx
                     at = (j if k == 0 else i) + np.float32(0.5)
                     source[i, j, k] = (at + top * (1 - ty) + low * ty) / s
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _drop_specks(hidden):  # type: ignore[no-untyped-def]
+    s = hidden.shape[0]
+    for i in range(s):
+        for j in range(s):
+            if hidden[i, j] != 0:
+                together = 0
+                for y in range(max(i - 1, 0), min(i + 2, s)):
+                    for x in range(max(j - 1, 0), min(j + 2, s)):
+                        together += hidden[y, x] != 0
+                if together < HIDDEN_TOGETHER:
+                    hidden[i, j] = -1.0  # still counts for its neighbours
+    for i in range(s):
+        for j in range(s):
+            hidden[i, j] = max(hidden[i, j], np.float32(0.0))
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -192,6 +212,8 @@ def motion_field_plain(attributes: Floats, covered: NDArray[np.bool_], seen: Flo
     uv, at = np.split(np.where(covered[..., None], attributes[..., :4], 0), 2, axis=-1)
     bounds = seen[np.clip(at[..., 1].astype(int), 0, s - 1), np.clip(at[..., 0].astype(int), 0, s - 1)]
     hidden = covered & ~((uv >= bounds[..., :2]) & (uv <= bounds[..., 2:])).all(axis=-1)
+    padded = np.pad(hidden.astype(int), 1)
+    hidden &= sum(padded[i : i + s, j : j + s] for i in range(3) for j in range(3)) >= HIDDEN_TOGETHER
     shift = np.where(covered[..., None], at - centre, 0)
     g = s // COARSE
     total = np.concatenate([shift, covered[..., None]], axis=-1).reshape(g, COARSE, g, COARSE, 3).sum(axis=(1, 3))

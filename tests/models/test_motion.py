@@ -101,3 +101,15 @@ def test_a_field_is_drawn_into_what_is_given() -> None:
     assert motion_field(*arguments, out) is out
     np.testing.assert_array_equal(out.source, motion_field(*arguments).source)
     np.testing.assert_array_equal(out.hidden, motion_field(*arguments).hidden)
+
+
+def test_a_few_hidden_pixels_are_no_surface() -> None:
+    size = 32
+    at = pixels(size)
+    uv = (at / size).astype(np.float32)
+    seen = seen_uv(uv, np.ones((size, size), bool))
+    uv[4, 4] += 0.5
+    uv[10, 5:15] += 0.5  # a line
+    uv[20:23, 20:23] += 0.5
+    hidden = motion_field(np.concatenate([uv, at], -1).astype(np.float32), np.ones((size, size), bool), seen).hidden
+    assert hidden.sum() == 9 and hidden[20:23, 20:23].all()
