@@ -15,6 +15,12 @@ $bin/ruff check . || failed+=(ruff)
 $bin/pyright --pythonpath $bin/python || failed+=(pyright)
 $bin/lint-imports || failed+=(lint-imports)
 $bin/python -m pytest "$@" || failed+=(pytest)
+# The performer's renderer (1 GB) is asked of CI, and of whoever has installed it.
+if [ "${CI:-}" = true ] || [ "${CI:-}" = 1 ] || [ -x .performer/bin/python ]; then
+    need_debian_packages "${DEBIAN_PERFORMER_PACKAGES[@]}"
+    make_performer_environment && .performer/bin/python -m pytest tests/assets/test_performer_render.py ||
+        failed+=(performer)
+fi
 if [ ${#failed[@]} -gt 0 ]; then
     echo "test.sh: failed: ${failed[*]}" >&2
     exit 1

@@ -38,3 +38,19 @@ make_environment() { # $1: "" or an extra such as "[test]"
     "${pip[@]}" -e ".${1:-}"
     echo "$wanted" >>"$stamp"
 }
+
+make_performer_environment() { # .performer: Blender as a module wants another numpy than the program
+    local python venv=.performer wanted="bpy==4.5.15 safetensors==0.8.0 pytest==9.2.0 pytest-timeout==2.4.0"
+    if [ -f "$venv/.visavis-installed" ] && grep -qxF "$wanted" "$venv/.visavis-installed"; then
+        return
+    fi
+    python="$(command -v python3.11)" || {
+        echo "visavis: Blender as a module needs Python 3.11, which is not here" >&2
+        return 1
+    }
+    "$python" -m venv $venv
+    echo "Installing Blender into $PWD/$venv (about 1 GB) ..."
+    # shellcheck disable=SC2086
+    $venv/bin/python -m pip install --disable-pip-version-check --quiet $wanted
+    echo "$wanted" >"$venv/.visavis-installed"
+}
