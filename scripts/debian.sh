@@ -10,7 +10,7 @@ DEBIAN_RUN_PACKAGES=(
 DEBIAN_TEST_PACKAGES=(xvfb xauth xdotool)
 # What Blender as a module is linked against, besides the above (assets/performer).
 # shellcheck disable=SC2034
-DEBIAN_PERFORMER_PACKAGES=(libxxf86vm1 libxfixes3 libxrender1 libsm6 libice6)
+DEBIAN_PERFORMER_PACKAGES=(libxfixes3 libxrender1 libsm6 libice6)
 
 need_debian_packages() { # installs those of "$@" that are missing, or names them where it may not
     local missing=() become_root=() package state
