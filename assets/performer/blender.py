@@ -5,7 +5,7 @@ A unit in Blender is a decimetre: its tolerances are made for scenes of some met
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +21,7 @@ Socket = Any  # a shader node's output; bpy has no types to name
 def require_blender() -> ModuleType:
     """The module bpy. Raises UserError where it is not installed."""
     try:
-        import bpy
+        import bpy  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             f"rendering the performer needs Blender as a module ({error}); with Python 3.11, in an environment of "
@@ -101,7 +101,7 @@ class Shader:
         self.tree = self.material.node_tree
         self.tree.nodes.clear()
 
-    def node(self, kind: str, inputs: dict[str | int, Any] | None = None, **settings: Any) -> Any:
+    def node(self, kind: str, inputs: Mapping[Any, Any] | None = None, **settings: Any) -> Any:
         """A node `ShaderNode<kind>` with settings and inputs, which are values or sockets."""
         node = self.tree.nodes.new("ShaderNode" + kind)
         for key, value in settings.items():

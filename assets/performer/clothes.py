@@ -43,9 +43,14 @@ def sweater(neutral: Array, seed: int) -> dict[str, Garment]:
     return {"shirt": _body(ring, seed), "collar": _collar(ring)}
 
 
-def hidden(vertices: Array) -> NDArray[np.bool_]:
-    """Of skin vertices [N, 3] in the kit frame: which lie so far below the collar that the shirt covers them."""
-    return (vertices - [0, _COLLAR_Y, 0]) @ _COLLAR_NORMAL < -0.9
+def hidden(neutral: Array) -> NDArray[np.bool_]:
+    """Of the head's neutral vertices [N, 3]: which the shirt covers, well below the collar's edge or outside of it."""
+    ring = _collar_ring(neutral)
+    height = (neutral - [0, _COLLAR_Y, 0]) @ _COLLAR_NORMAL
+    angle = np.arctan2(neutral[:, 0], neutral[:, 2] - _AXIS_Z)
+    reach = np.interp(angle, _angles(), np.hypot(ring[:, 0], ring[:, 2] - _AXIS_Z), period=2 * np.pi)
+    outside = np.hypot(neutral[:, 0], neutral[:, 2] - _AXIS_Z) > reach
+    return (height < -0.9) | (outside & (height < 1.2))
 
 
 def _angles() -> Array:

@@ -38,7 +38,7 @@ def _tangent(direction: Array, normal: Array) -> Array:
     return normalized(direction - (direction * normal).sum(1, keepdims=True) * normal)
 
 
-def _scalp(head: PerformerHead, triangles: Array, normals: Array, count: int, rng: np.random.Generator) -> Strands:
+def _scalp(head: PerformerHead, triangles: Index, normals: Array, count: int, rng: np.random.Generator) -> Strands:
     """A short cut with a longer, side-swept top. Each hair walks from its root; hairs of a lock share a direction and
     a wave and draw together towards the tip, so that light and gaps read as locks."""
     mask = _skin_mask(head, regions.scalp(head.rest))
@@ -82,7 +82,7 @@ def _scalp(head: PerformerHead, triangles: Array, normals: Array, count: int, rn
     return Strands.bind(roots, points, head.neutral, 0.0105, tint)
 
 
-def _brows(head: PerformerHead, triangles: Array, normals: Array, rng: np.random.Generator) -> Strands:
+def _brows(head: PerformerHead, triangles: Index, normals: Array, rng: np.random.Generator) -> Strands:
     roots, curves = [], []
     for side, sign in (("R", -1.0), ("L", 1.0)):
         line = regions.brow_line(head.neutral, side)
@@ -108,7 +108,7 @@ def _brows(head: PerformerHead, triangles: Array, normals: Array, rng: np.random
     return Strands.bind(both, points, head.neutral, 0.0052, rng.random(len(points)))
 
 
-def _stubble(head: PerformerHead, triangles: Array, normals: Array, rng: np.random.Generator) -> Strands:
+def _stubble(head: PerformerHead, triangles: Index, normals: Array, rng: np.random.Generator) -> Strands:
     mask = _skin_mask(head, regions.beard(head.rest, head.rest))
     roots = scatter(head.neutral, triangles, mask, 7000, rng)
     root, normal = roots.of(head.neutral), normalized(roots.of(normals))

@@ -31,7 +31,7 @@ def scalp(p: Array) -> Array:
     temple = np.interp(y, [-2, 0.5, 3, 5, 7, 9, 11], [3.0, 3.3, 3.8, 4.2, 5.1, 7.5, 20])
     nape = np.interp(z, [-9, -6, -3.2, -2, 2.3, 4], [-5.0, -4.2, -2.0, -1.0, 0.3, 0.6])
     side = smoothstep(-0.5, 0.6, temple - z) * smoothstep(-0.7, 0.7, y - nape)
-    ear = (((y - 1.8) / 4.3) ** 2 + ((z + 0.2) / 3.5) ** 2 < 1) & (x > 6.3)
+    ear = (((y - 1.8) / 3.9) ** 2 + ((z + 0.1) / 3.1) ** 2 < 1) & (x > 6.3)
     return np.where(ear, 0.0, np.maximum(front, side))
 
 

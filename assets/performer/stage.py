@@ -134,20 +134,28 @@ def shoot(samples: int, seed: int, work: Path) -> NDArray[np.float32]:
 
 def _settled(rgba: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colour and alpha [H, W, 4] were denoised apart and disagree by a fringe at edges: there, the colour becomes that
-    of the opaque neighbours times the pixel's own alpha."""
+    of the opaque neighbours times the pixel's own alpha. Single pinholes in what is opaque around them are noise."""
     rgba = np.maximum(rgba, 0)
     alpha = np.clip((rgba[..., 3:] - 0.01) / 0.98, 0, 1)
+    around = np.median(_shifted(alpha, 1), axis=0)
+    pinhole = (around > 0.9) & (alpha < around)
+    alpha = np.where(pinhole, around, alpha)
     sure = np.concatenate([rgba[..., :3] * alpha**3, np.maximum(rgba[..., 3:], 1e-6) * alpha**3], -1)
-    padded = np.pad(sure, ((2, 2), (2, 2), (0, 0)))
-    height, width = alpha.shape[:2]
-    near = np.sum([padded[i : i + height, j : j + width] for i in range(5) for j in range(5)], axis=0)
+    near = np.sum(_shifted(sure, 2), axis=0)
     straight = near[..., :3] / np.maximum(near[..., 3:], 1e-6)
-    color = np.where(alpha < 0.98, straight * alpha, rgba[..., :3])
+    color = np.where((alpha < 0.98) | pinhole, straight * alpha, rgba[..., :3])
     return np.ascontiguousarray(np.concatenate([color, alpha], -1), dtype=np.float32)
 
 
+def _shifted(image: NDArray[np.float32], reach: int) -> list[NDArray[np.float32]]:
+    """The image [H, W, C] moved by every step up to `reach` pixels, itself among them, dark beyond the border."""
+    padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)))
+    height, width, steps = *image.shape[:2], range(2 * reach + 1)
+    return [padded[i : i + height, j : j + width] for i in steps for j in steps]
+
+
 def _matrix(pose: Pose) -> Any:
-    from mathutils import Matrix  # comes with bpy
+    from mathutils import Matrix  # pyright: ignore[reportMissingImports]  # comes with bpy
 
     matrix: Array = pose.matrix()
     matrix[:3, 3] *= UNITS_PER_METRE

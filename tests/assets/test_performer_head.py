@@ -107,9 +107,9 @@ def test_the_head_turns_rigidly_and_the_shoulders_stay(head: PerformerHead) -> N
     half = (head.head_weight > 0.3) & (head.head_weight < 0.7)
     only_yaw = head.vertices(HeadState(T_world_head=Pose(np.zeros(3), quaternion_from_euler(0.9, 0.0))))
     axis = PerformerHead.torso_origin(HeadState())[[0, 2]]
-    moved_axis = PerformerHead.torso_origin(
-        HeadState(T_world_head=Pose(np.zeros(3), quaternion_from_euler(0.9, 0.0)))
-    )[[0, 2]]
+    moved_axis = PerformerHead.torso_origin(HeadState(T_world_head=Pose(np.zeros(3), quaternion_from_euler(0.9, 0.0))))[
+        [0, 2]
+    ]
     before, after = (np.linalg.norm(v[half][:, [0, 2]] - a, axis=1) for v, a in ((still, axis), (only_yaw, moved_axis)))
     np.testing.assert_allclose(after, before, atol=1e-9)
 

@@ -13,6 +13,7 @@ from assets.performer.contract import picture_camera
 from assets.performer.develop import develop, tone
 from assets.performer.head import PerformerHead
 from assets.performer.performer import Performer
+from assets.performer.stage import _settled
 from assets.performer.strands import vertex_normals
 from models.arkit import ARKIT_INDEX, HeadState
 from models.camera import Camera
@@ -152,6 +153,19 @@ def test_tone_is_monotone_black_to_white() -> None:
     out = tone(light)
     assert out[0] == out[1] == 0 and (np.diff(out[1:]) >= 0).all() and out[-1] > 0.97 and out.max() <= 1
     assert 0.38 < tone(np.array([0.18]))[0] < 0.55  # middle grey stays in the middle
+
+
+def test_edges_lose_fringe_and_pinholes_and_keep_the_rest() -> None:
+    rgba = np.zeros((20, 20, 4), np.float32)
+    rgba[:, :10] = [0.4, 0.2, 0.1, 1.0]
+    rgba[:, 10] = [0.05, 0.05, 0.05, 0.5]  # a dark, grey fringe
+    rgba[5, 4] = [0.1, 0.1, 0.1, 0.3]  # a pinhole
+    out = _settled(rgba)
+    np.testing.assert_allclose(out[8, 10, :3] / out[8, 10, 3], [0.4, 0.2, 0.1], rtol=0.05)
+    assert abs(out[8, 10, 3] - 0.5) < 0.01
+    np.testing.assert_allclose(out[5, 4], [0.4, 0.2, 0.1, 1.0], rtol=0.1)
+    assert not out[:, 11:].any()
+    np.testing.assert_array_equal(out[:, :3], rgba[:, :3])
 
 
 def test_without_blender_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

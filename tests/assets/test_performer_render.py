@@ -1,4 +1,5 @@
-"""One small picture of the performer. Runs where Blender is: the environment of assets/performer/README.md."""
+"""One small picture of the performer. Runs where Blender is, the environment of assets/performer/README.md, with
+pytest and pytest-timeout added: python -m pytest -o filterwarnings=error tests/assets/test_performer_render.py"""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def test_alpha_is_where_the_geometry_projects(tmp_path: Path) -> None:
     mask[y[seen], x[seen]] = True
     alpha = rgba[..., 3] > 0.5
     assert alpha[mask].mean() > 0.97  # all that is modelled is seen; hair reaches beyond it
-    assert 0.85 < mask.sum() / alpha.sum() <= 1.0
+    assert 0.85 < mask.sum() / alpha.sum() < 1.05
 
     again = performer.render(state, CAMERA, T_WORLD_CAMERA, 128, samples=4, seed=0)
     np.testing.assert_array_equal(again, rgba)
