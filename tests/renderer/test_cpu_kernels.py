@@ -1,0 +1,115 @@
+"""The gathers of the CPU's warp against their plain twins in torch, each alone."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.network.config import NetworkConfig
+from models.network.texture import sample_texture
+from models.network.warp import Cache, MotionWarp, Target, halve_field, move
+from renderer import cpu_kernels as kernels
+from renderer.simd import bits_of
+
+S, C = 32, 16
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).random(shape).astype(np.float32)
+
+
+def source() -> np.ndarray:
+    """[S, S, 2]: everywhere in the picture, and some way outside of it."""
+    return random(S, S, 2) * 1.4 - 0.2
+
+
+def nhwc(image: torch.Tensor) -> np.ndarray:
+    return image[0].permute(1, 2, 0).numpy()
+
+
+def nchw(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gather_moves_features(step: int, dtype: torch.dtype) -> None:
+    image, field = torch.from_numpy(random(S // step, S // step, C)).to(dtype), torch.from_numpy(source())
+    out = torch.full((S // step, S // step, C + 8), -1.0, dtype=dtype)
+    kernels.gather(bits_of(image), field.numpy(), step, bits_of(out))
+    pooled = field[None]
+    for _ in range(step // 2):
+        pooled = halve_field(pooled)
+    plain = move(image.float().permute(2, 0, 1)[None], pooled)
+    tolerance = 1e-5 if dtype == torch.float32 else 4e-3
+    np.testing.assert_allclose(out[..., :C].float().numpy(), nhwc(plain), atol=tolerance)
+    assert (out[..., C:] == -1).all()
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_pool_is_the_mean_of_tiles(step: int) -> None:
+    hidden = (random(S, S) > 0.7).astype(np.float32)
+    out = np.full((S // step, S // step, 8), -1.0, np.float32)
+    kernels.pool(hidden, step, out, 5)
+    expected = F.avg_pool2d(torch.from_numpy(hidden)[None, None], step)[0, 0].numpy()
+    np.testing.assert_allclose(out[..., 5], expected, atol=1e-6)
+    assert (np.delete(out, 5, axis=2) == -1).all()
+
+
+def test_texture_at_full_and_half_size() -> None:
+    texture, uv, scale = random(48, 48, C), random(S, S, 4) * 1.2 - 0.1, random(C, seed=3)
+    triangle = np.where(random(S, S, seed=4) > 0.3, 7, -1).astype(np.int32)
+    coverage = torch.from_numpy((triangle >= 0).astype(np.float32))[None, None]
+    plain = sample_texture(nchw(texture), torch.from_numpy(uv[None, ..., :2].clip(0, 1)), coverage)
+    plain = plain * torch.from_numpy(scale)[:, None, None]
+    full, half = np.empty((S, S, C), np.float32), np.full((S // 2, S // 2, C + 8), -1.0, np.float32)
+    kernels.sample_texture(texture, uv.clip(0, 1), triangle, scale, full)
+    kernels.sample_texture_halved(texture, uv.clip(0, 1), triangle, scale, half, 8)
+    np.testing.assert_allclose(full, nhwc(plain), atol=1e-5)
+    np.testing.assert_allclose(half[..., 8:], nhwc(F.avg_pool2d(plain, 2)), atol=1e-5)
+    assert (half[..., :8] == -1).all()
+
+
+def test_what_was_hidden_is_filled_from_the_texture() -> None:
+    picture, field, texture, uv = random(S, S, 4), source(), random(48, 48, C), random(S, S, 4)
+    hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
+    filled = np.empty((S, S, 4), np.float32)
+    out = np.full((S // 2, S // 2, 32), -1.0, np.float32)
+    kernels.fill(picture, field, hidden, texture, uv, filled, out, 8)
+
+    warp = MotionWarp(NetworkConfig(size=64, width=8, texture_size=64, warp_width=8))
+    empty, everywhere = torch.empty(0), torch.ones(1, 1, S, S)
+    rgba = nchw(picture)
+    cache = Cache(rgba[:, :3], rgba[:, 3:], empty, empty, empty, empty, empty, empty)
+    features = sample_texture(nchw(texture), torch.from_numpy(uv[None, ..., :2]), everywhere)
+    plain = warp.filled(
+        cache, Target(features, torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], *[empty] * 3)
+    )
+    np.testing.assert_allclose(filled, nhwc(plain), atol=1e-5)
+    pixels = nhwc(plain).reshape(S // 2, 2, S // 2, 2, 4).transpose(0, 2, 1, 3, 4).reshape(S // 2, S // 2, 16)
+    np.testing.assert_allclose(out[..., 8:24], pixels, atol=1e-5)
+    expected = hidden.reshape(S // 2, 2, S // 2, 2).transpose(0, 2, 1, 3).reshape(S // 2, S // 2, 4)
+    np.testing.assert_array_equal(out[..., 24:28], expected)
+    assert (out[..., :8] == -1).all() and (out[..., 28:] == -1).all()
+
+
+def test_enlarging_adds_and_rectifies() -> None:
+    coarse, fine = random(S, S, C) - 0.5, random(2 * S, 2 * S, C) - 0.5
+    out = np.empty_like(fine)
+    kernels.enlarge_add_relu(coarse, fine, out)
+    plain = F.relu(F.interpolate(nchw(coarse), scale_factor=2, mode="bilinear", align_corners=False) + nchw(fine))
+    np.testing.assert_allclose(out, nhwc(plain), atol=1e-5)
+
+
+def test_the_finished_frame_is_premultiplied_and_says_whether_it_is_finite() -> None:
+    filled, fade = random(S, S, 4), random(S, S, seed=6)
+    residual = random(S // 2, S // 2, 16, seed=7) - 0.5
+    rgba = np.empty((S, S, 4), np.uint8)
+    assert kernels.finish_warp(filled, residual, fade, rgba)
+    added = filled + residual.reshape(S // 2, S // 2, 2, 2, 4).transpose(0, 2, 1, 3, 4).reshape(S, S, 4)
+    added = added.clip(0, 1)
+    alpha = added[..., 3:] * fade[..., None]
+    expected = np.concatenate([added[..., :3] * alpha, alpha], -1) * 255
+    np.testing.assert_allclose(rgba, expected, atol=0.51)
+    residual[3, 4, 5] = np.nan
+    assert not kernels.finish_warp(filled, residual, fade, rgba)
