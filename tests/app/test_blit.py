@@ -104,3 +104,18 @@ def test_plate_covers_without_distortion() -> None:
     assert cover_rect(200, 100, (100, 100)) == (0.25, 0.0, 0.75, 1.0)
     assert cover_rect(100, 200, (100, 50)) == (0.0, 0.375, 1.0, 0.625)
     assert cover_fit(plate(), SIZE).shape == (240, 320, 3)
+
+
+def test_the_background_follows_the_viewport_and_the_plate(egl: EglPresenter) -> None:
+    """It is drawn once and copied from then on: not beyond a resize, nor beyond another avatar's plate."""
+    scene, ctx = egl._scene, egl._ctx
+    scene._rect = None
+    for background in (plate(), plate()[::-1] // 2):
+        scene.set_background(background)
+        for size in ((160, 120), (90, 140), (90, 140)):
+            framebuffer = ctx.framebuffer([ctx.renderbuffer(size, 4)])
+            framebuffer.use()
+            scene.draw(size)
+            picture = np.frombuffer(framebuffer.read(components=3, alignment=1), np.uint8).reshape(*size[::-1], 3)
+            np.testing.assert_allclose(picture[::-1].astype(int), cover_fit(background, size), atol=2)
+            framebuffer.release()
