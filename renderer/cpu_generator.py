@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from models.network.config import CACHE_CHANNELS
 from models.network.generator import Down, Generator, Up
 from renderer import cpu_generator_kernels as kernels
-from renderer.simd import Values, bits_of
+from renderer.simd import Values, bits_of, nhwc
 
 Floats = NDArray[np.float32]
 STRIP_BYTES = 300_000  # of taps at a time: well below a core's second-level cache
@@ -105,7 +105,7 @@ class _Descent:
 
     def __call__(self, x: Tensor, skip: Values, first: int, pad: int) -> Values:
         """Convolves x [1, C, 2h, 2w]; returns all of the convolution's channels [h, w, .]."""
-        out = bits_of(self.conv(x).permute(0, 2, 3, 1))[0]
+        out = nhwc(self.conv(x))
         if isinstance(self.norm, nn.Identity):
             scale, shift = np.ones(self.cout, np.float32), self.no_bias
         else:
@@ -217,7 +217,7 @@ class CpuGenerator:
             else:
                 kernels.scale_relu(up.output, scale, shift, 0.0, ups[k + 1].input_bits, 0)
         kernels.repeat_border(self.last_bits)
-        last = bits_of(self.last(self.last_input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))[0]
+        last = nhwc(self.last(self.last_input.permute(0, 3, 1, 2)))
         logits = torch.empty(s, s, 4)
         fine = torch.empty(s // 2, s // 2, CACHE_CHANNELS, dtype=self.input.dtype)
         kernels.join_last(last, joint, self.detail_first, logits.numpy(), bits_of(fine))

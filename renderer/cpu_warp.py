@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.network.warp import MotionWarp
 from renderer import cpu_kernels as kernels
-from renderer.simd import LANES, Values, bits_of
+from renderer.simd import LANES, Values, bits_of, nhwc
 
 # from "channel, then pixel of the 2 x 2" (pixel shuffle) to "pixel, then channel", as the kernels keep a picture
 _PIXEL_ORDER = torch.arange(16).reshape(4, 4).t().flatten()
@@ -47,10 +47,10 @@ class CpuWarp:
         """numbers: [1, 9 + 60 + 60], what `MotionWarp.biases` concatenates. Returns the residual [S/2, S/2, 16]."""
         a, b = self.change(numbers)[0].to(self.dtype).chunk(2)
         q = F.relu_(F.conv2d(self._coarse, self.coarse.weight, self.coarse.bias + a, padding=1))
-        q = bits_of(self.coarse_to_fine(q).permute(0, 2, 3, 1))[0]
+        q = self.coarse_to_fine(q)
         fine = F.conv2d(self._fine, self.fine.weight, self.fine.bias + b, padding=1)
-        kernels.enlarge_add_relu(q, bits_of(fine.permute(0, 2, 3, 1))[0], bits_of(self._joined)[0])
-        return bits_of(self.residual(self._joined.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))[0]
+        kernels.enlarge_add_relu(nhwc(q), nhwc(fine), bits_of(self._joined)[0])
+        return nhwc(self.residual(self._joined.permute(0, 3, 1, 2)))
 
 
 def _convolution(conv: nn.Conv2d, weight: Tensor, dtype: torch.dtype) -> nn.Conv2d:

@@ -37,6 +37,11 @@ def bits_of(tensor: torch.Tensor) -> Values:
     return tensor.numpy()
 
 
+def nhwc(tensor: torch.Tensor) -> Values:
+    """[1, C, H, W] as [H, W, C]: a view where torch has kept the channels last, as it does for channels-last weights."""
+    return bits_of(tensor.permute(0, 2, 3, 1).contiguous())[0]
+
+
 class _Vector(types.Type):
     def __init__(self) -> None:
         super().__init__(name="float32x8")

@@ -42,7 +42,8 @@ class NeuralTexture(nn.Module):
 def sample_texture(image: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:
     """Bilinear lookup. image: [1, C, T, T]; uv: [B, H, W, 2] in [0, 1], origin bottom left; coverage: [B, 1, H, W].
 
-    Returns [B, C, H, W], zero where nothing is covered. The compiled twin is `fast.sample_texture_nhwc`.
+    Returns [B, C, H, W], zero where nothing is covered. The compiled twin is
+    `renderer.cpu_kernels.sample_texture`.
     """
     grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], dim=-1)
     out = F.grid_sample(
