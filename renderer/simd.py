@@ -38,7 +38,7 @@ def bits_of(tensor: torch.Tensor) -> Values:
 
 
 def nhwc(tensor: torch.Tensor) -> Values:
-    """[1, C, H, W] as [H, W, C]: a view where torch has kept the channels last, as it does for channels-last weights."""
+    """[1, C, H, W] as [H, W, C]: a view where torch kept the channels last, as channels-last weights make it."""
     return bits_of(tensor.permute(0, 2, 3, 1).contiguous())[0]
 
 
