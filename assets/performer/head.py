@@ -121,8 +121,8 @@ def _wrinkle_zones(rest: Array) -> tuple[Array, Array, Array]:
     """Soft masks [N] of forehead, between the brows, and beside the eyes."""
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     front = smoothstep(2, 4, z)
-    forehead = front * np.exp(-((((x / 4.3) ** 2 + ((y - 8.2) / 1.5) ** 2)) ** 2))
-    glabella = front * np.exp(-((((x / 1.3) ** 2 + ((y - 5.6) / 1.2) ** 2)) ** 2))
+    forehead = front * np.exp(-(((x / 4.3) ** 2 + ((y - 8.2) / 1.5) ** 2) ** 2))
+    glabella = front * np.exp(-(((x / 1.3) ** 2 + ((y - 5.6) / 1.2) ** 2) ** 2))
     corners = front * np.exp(-((((x - 5.4) / 1.0) ** 2 + ((y - 3.3) / 1.2) ** 2) ** 1.5))
     return forehead, glabella, corners
 

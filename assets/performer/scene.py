@@ -117,9 +117,7 @@ class Scene:
             item.data.attributes["position"].data.foreach_set("vector", as_units(points))
             item.data.update_tag()
 
-    def render(
-        self, camera: Camera, T_world_camera: Pose, size: int, samples: int, seed: int
-    ) -> NDArray[np.float32]:
+    def render(self, camera: Camera, T_world_camera: Pose, size: int, samples: int, seed: int) -> NDArray[np.float32]:
         stage.aim(camera, T_world_camera, size)
         return stage.shoot(samples, seed, self._work)
 
