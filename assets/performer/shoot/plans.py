@@ -110,10 +110,10 @@ _FRONT = CameraPlace(0.0, 0.0)
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
-        Plan("mono", 1000, 30, 384, 16, 3, (_FRONT,)),
-        Plan("fast", 600, 60, 384, 16, 4, (_FRONT,), liveliness=2.0),
-        Plan("views", 60, 30, 384, 16, 5, _views(), spread=True),
-        Plan("rig", 40, 30, 384, 16, 6, _rig(), spread=True),
+        Plan("mono", 1000, 30, 384, 12, 3, (_FRONT,)),
+        Plan("fast", 600, 60, 384, 12, 4, (_FRONT,), liveliness=2.0),
+        Plan("views", 60, 30, 384, 12, 5, _views(), spread=True),
+        Plan("rig", 40, 30, 384, 12, 6, _rig(), spread=True),
         Plan("small", 12, 30, 128, 8, 7, (_FRONT, CameraPlace(-25.0, 0.0), CameraPlace(25.0, 10.0)), spread=True),
     )
 }
