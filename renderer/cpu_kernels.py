@@ -120,17 +120,17 @@ def fill(
     picture: Floats,
     source: Floats,
     hidden: Floats,
-    texture: Floats,
+    colour: Floats,
     uv: Floats,
     filled: Floats,
     out: Values,
     channel: int,
 ) -> None:
-    """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2]; where hidden [S, S], the colour is that of
-    the texture's first three channels at uv [S, S, >= 2]. Into filled [S, S, 4], and into out [S / 2, S / 2, .] from
-    `channel`: 16 values, pixel after pixel of each 2 x 2, then the four of hidden."""
-    s, t = source.shape[0], texture.shape[0]
-    channels = texture.shape[2]
+    """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2]; where hidden [S, S], it is painted from
+    the first three channels of colour [T, T, C] at uv [S, S, >= 2]. Into filled [S, S, 4], and into out
+    [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four of hidden."""
+    s, t = source.shape[0], colour.shape[0]
+    channels = colour.shape[2]
     lanes = np.empty(LANES, np.float32)
     for i in range(s):
         for j in range(s):
@@ -143,7 +143,7 @@ def fill(
                 filled[i, j, c] = lanes[c] + lanes[c + 4]
             if hidden[i, j] > 0:
                 x0, y0, tx, ty = _corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
-                store(lanes, 0, _lerp(texture, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
+                store(lanes, 0, _lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
                 for c in range(3):
                     filled[i, j, c] = lanes[c]
             k = (i % 2) * 2 + j % 2

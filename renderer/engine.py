@@ -132,7 +132,8 @@ class PlainEngine:
         field = self.geometry.motion(geometry, cached_geometry)
         source = torch.from_numpy(field.source)[None].to(self.torch_device)
         hidden = torch.from_numpy(field.hidden)[None, None].to(self.torch_device)
-        out = self.network.redraw(cached, self.network.target(view, modulate(sampled, view.sh), source, hidden))
+        target = self.network.target(view, modulate(sampled, view.sh), source, hidden, self.merged)
+        out = self.network.redraw(cached, target)
         return out.rgb, out.mask
 
     def _view(self, geometry: Geometry) -> View:

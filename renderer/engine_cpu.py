@@ -6,12 +6,14 @@ from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from models.avatar_file import Avatar
 from models.motion import empty_field
 from models.network.config import SH_COUNT, SH_FIRST_CHANNEL
 from models.network.harmonics import harmonics
+from models.network.texture import smooth_colour
 from models.network.warp import MotionWarp
 from models.raster import empty_raster
 from renderer import cpu_kernels as kernels
@@ -21,6 +23,7 @@ from renderer.engine import MOTION_ATTRIBUTES, Geometry, GeometryStage, Timer, a
 from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
+from renderer.simd import LANES
 
 Floats = NDArray[np.float32]
 
@@ -45,8 +48,11 @@ class CpuEngine:
         self.generator = CpuGenerator(avatar.network.generator, warp.reduce, s, dtype)
         self.corrector = CpuWarp(warp, s, dtype)
         with torch.inference_mode():
-            merged = avatar.network.texture.merged()[0].permute(1, 2, 0).contiguous()
-        self.texture: Floats = merged.numpy()
+            merged = avatar.network.texture.merged()
+            self.texture: Floats = merged[0].permute(1, 2, 0).contiguous().numpy()
+            # whole vectors are read of it: three channels, and room up to eight
+            colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, LANES - 3))
+            self.colour: Floats = colour[0].permute(1, 2, 0).contiguous().numpy()
         self._fade = bust_fade(s)
         self._filled: Floats = np.empty((s, s, 4), np.float32)
         self._field = empty_field(s)
@@ -96,9 +102,7 @@ class CpuEngine:
         kernels.gather(cached.fine, source, 2, fine)
         kernels.sample_texture_halved(self.texture, raster.attributes, raster.triangle, scale, fine, first)
         filled_channel = first + self.texture.shape[2]
-        kernels.fill(
-            cached.picture, source, hidden, self.texture, raster.attributes, self._filled, fine, filled_channel
-        )
+        kernels.fill(cached.picture, source, hidden, self.colour, raster.attributes, self._filled, fine, filled_channel)
 
     def close(self) -> None:
         """Nothing to release that the garbage collector does not."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.network.config import NetworkConfig
 from models.network.generator import Generator, GeneratorOutput, modulate
-from models.network.texture import NeuralTexture, sample_texture
+from models.network.texture import NeuralTexture, sample_texture, smooth_colour
 from models.network.warp import Cache, MotionWarp, PublishedWarp, Target, WarpOutput
 
 
@@ -62,8 +62,13 @@ class AvatarNetwork(nn.Module):
         cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state)
         return Drawn(out, features, cache)
 
-    def target(self, view: View, features: Tensor, source: Tensor, hidden: Tensor) -> Target:
-        return Target(features, source, hidden, view.sh, quarter_uv(view), view.state)
+    def target(
+        self, view: View, features: Tensor, source: Tensor, hidden: Tensor, merged: Tensor | None = None
+    ) -> Target:
+        """What the warp is told of `view`. merged: the texture's, if it is at hand."""
+        colour = smooth_colour(self.texture.merged() if merged is None else merged)
+        colour = sample_texture(colour, view.uv, view.coverage)
+        return Target(features, colour, source, hidden, view.sh, quarter_uv(view), view.state)
 
     def redraw(self, cache: Cache, target: Target) -> WarpOutput:
         """The warp. Raises ValueError for a baseline avatar."""

@@ -39,6 +39,12 @@ class NeuralTexture(nn.Module):
         return torch.stack(terms).sum()
 
 
+def smooth_colour(merged: Tensor, reach: int = 2) -> Tensor:
+    """[1, 3, T, T]: the texture's colour, averaged over `reach` texels to each side. What was rarely seen in training
+    keeps the noise it began with, which stippled an opening mouth."""
+    return F.avg_pool2d(merged[:, :3], 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+
+
 def sample_texture(image: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:
     """Bilinear lookup. image: [1, C, T, T]; uv: [B, H, W, 2] in [0, 1], origin bottom left; coverage: [B, 1, H, W].
 

@@ -35,10 +35,12 @@ class Cache(NamedTuple):
 
 class Target(NamedTuple):
     """What is known of the new frame before any deep network ran. features [B, C, S, S]: modulated texture samples;
-    source [B, S, S, 2]: where each pixel's surface point lay in the cached image, in 0..1 of the crop; hidden
-    [B, 1, S, S]: 1 where that point was not seen then; sh, uv, state as in Cache."""
+    colour [B, 3, S, S]: samples of the texture's smoothed colour; source [B, S, S, 2]: where each pixel's surface point
+    lay in the cached image, in 0..1 of the crop; hidden [B, 1, S, S]: 1 where that point was not seen then; sh, uv,
+    state as in Cache."""
 
     features: Tensor
+    colour: Tensor
     source: Tensor
     hidden: Tensor
     sh: Tensor
@@ -98,10 +100,10 @@ class MotionWarp(nn.Module):
         return move(torch.cat([cache.rgb, cache.mask], dim=1), target.source)
 
     def filled(self, cache: Cache, target: Target) -> Tensor:
-        """`moved`, with the texture's own colour (its first three channels are trained to be one) where it was hidden:
-        an eye under an opening lid would be painted with the lid."""
+        """`moved`, with the texture's own colour where it was hidden: an eye under an opening lid would be painted with
+        the lid."""
         moved = self.moved(cache, target)
-        colour = torch.where(target.hidden > 0, target.features[:, :3].to(moved.dtype), moved[:, :3])
+        colour = torch.where(target.hidden > 0, target.colour.to(moved.dtype), moved[:, :3])
         return torch.cat([colour, moved[:, 3:]], dim=1)
 
     def biases(self, sh: Tensor, state: Tensor, cached_state: Tensor) -> tuple[Tensor, Tensor]:

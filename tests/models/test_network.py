@@ -10,7 +10,7 @@ from models.network.avatar_network import AvatarNetwork, View, composite, count_
 from models.network.config import NetworkConfig
 from models.network.generator import Generator, LowPass, modulate
 from models.network.harmonics import harmonics
-from models.network.texture import NeuralTexture, sample_texture
+from models.network.texture import NeuralTexture, sample_texture, smooth_colour
 from models.network.warp import MotionWarp, PublishedWarp, Target, halve_field, move
 
 SMALL = NetworkConfig(size=64, width=8, texture_size=64, warp_width=8)
@@ -167,9 +167,19 @@ def test_motion_warp_fills_what_was_hidden_from_the_texture() -> None:
     hidden[:, :, 20:30, 40:50] = 1
     out = network.redraw(drawn.cache, network.target(view, drawn.features, identity_source(64), hidden))
     inside = hidden.bool().expand(-1, 3, -1, -1)
-    torch.testing.assert_close(out.rgb[inside], drawn.features[:, :3][inside])
+    colour = sample_texture(smooth_colour(network.texture.merged()), view.uv, view.coverage)
+    torch.testing.assert_close(out.rgb[inside], colour[inside])
     torch.testing.assert_close(out.rgb[~inside], drawn.output.rgb[~inside], atol=1e-5, rtol=0)
     torch.testing.assert_close(out.mask, drawn.output.mask, atol=1e-5, rtol=0)
+
+
+def test_smooth_colour_is_a_mean_that_stops_at_the_border() -> None:
+    merged = torch.zeros(1, 12, 9, 9)
+    merged[0, 1, 4, 4] = merged[0, 2, 0, 0] = 1
+    smooth = smooth_colour(merged)
+    assert smooth.shape == (1, 3, 9, 9) and not smooth[0, 0].any()
+    assert smooth[0, 1, 2:7, 2:7].flatten().tolist() == pytest.approx([1 / 25] * 25) and smooth[0, 1, 1, 4] == 0
+    assert smooth[0, 2, 0, 0] == pytest.approx(1 / 9)
 
 
 def test_motion_warp_follows_a_change_of_expression() -> None:

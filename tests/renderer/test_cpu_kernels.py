@@ -83,7 +83,10 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     cache = Cache(rgba[:, :3], rgba[:, 3:], empty, empty, empty, empty, empty, empty)
     features = sample_texture(nchw(texture), torch.from_numpy(uv[None, ..., :2]), everywhere)
     plain = warp.filled(
-        cache, Target(features, torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], *[empty] * 3)
+        cache,
+        Target(
+            empty, features[:, :3], torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], *[empty] * 3
+        ),
     )
     np.testing.assert_allclose(filled, nhwc(plain), atol=1e-5)
     pixels = nhwc(plain).reshape(S // 2, 2, S // 2, 2, 4).transpose(0, 2, 1, 3, 4).reshape(S // 2, S // 2, 16)
