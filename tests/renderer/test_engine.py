@@ -54,6 +54,18 @@ def test_fast_and_plain_engine_draw_the_same(
         assert a.rgba.std() > 5, "the picture is not empty"
 
 
+def test_fast_and_plain_engine_paint_the_same_where_the_cache_saw_nothing(avatar: Avatar, track: Track) -> None:
+    plain, fast = PlainEngine(avatar, "cpu"), CpuEngine(avatar, dtype=torch.float32)
+    head = HeadState(T_world_head=Pose(np.array([0, 0, -0.6])))
+    front = ViewRequest(0, 0, 0, Pose(), track.camera, head)
+    eye = head.T_world_head.position + 0.6 * np.array([np.sin(0.7), 0, np.cos(0.7)])
+    side = replace(front, frame_id=1, T_world_eye=look_at(eye, head.T_world_head.position))
+    a = plain.warp(plain.build_cache(front), side)
+    b = fast.warp(fast.build_cache(front), side)
+    assert fast._field.hidden.sum() > 100
+    assert decibels(a.rgba, b.rgba) > 65
+
+
 def test_caches_do_not_disturb_each_other(avatar: Avatar, request_at: Callable[[int], ViewRequest]) -> None:
     """Buffers are reused: a cache made later, or a warp in between, must not change what an older cache draws."""
     engine = CpuEngine(avatar)
