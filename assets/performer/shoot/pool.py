@@ -81,7 +81,8 @@ class _Worker:
             self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # in the kernel's hands, and not ours to wait for
+                self.process.wait(STOP_TIMEOUT_S)
         self.out.unlink(missing_ok=True)
 
     def _listen(self) -> None:
