@@ -26,13 +26,10 @@ class Raster:
         return self.triangle >= 0
 
 
-def empty_raster(size: int, attributes: int) -> Raster:
-    """Room for one of size x size pixels, to be drawn into again and again."""
-    return Raster(
-        np.empty((size, size, attributes), np.float32),
-        np.empty((size, size), np.int32),
-        np.empty((size, size), np.float32),
-    )
+def empty_raster(height: int, width: int, attributes: int) -> Raster:
+    """Room for one, to be drawn into, again and again if need be."""
+    shape = (height, width)
+    return Raster(np.empty((*shape, attributes), np.float32), np.empty(shape, np.int32), np.empty(shape, np.float32))
 
 
 class Rasterizer(Protocol):

@@ -155,9 +155,9 @@ class CpuGenerator:
             for k, (down, conv) in enumerate(zip(generator.down, convs, strict=False))
         ]
         self.deepest = _channels_last(generator.down[4].conv, dtype)  # type: ignore[arg-type]
-        self.last_up: Up = generator.up[4]  # type: ignore[assignment]
-        self.last = _channels_last(self._last_conv(self.last_up), dtype)
-        cin = self.last_up.conv.in_channels
+        last_up: Up = generator.up[4]  # type: ignore[assignment]
+        self.last = _channels_last(self._last_conv(last_up), dtype)
+        cin = last_up.conv.in_channels
         self.last_input = torch.zeros(1, s // 2 + 2, s // 2 + 2, cin, dtype=dtype)
         self.last_bits = bits_of(self.last_input)[0]
         self.f3 = torch.empty((s // 4) ** 2, self.ups[2].cout, dtype=dtype)

@@ -44,7 +44,7 @@ class CpuWarp:
         return bits_of(buffer)[0], buffer.permute(0, 3, 1, 2), _convolution(conv, padded, self.dtype)
 
     def __call__(self, numbers: Tensor) -> Values:
-        """numbers: [1, 9 + 60 + 60], what `MotionWarp.biases` concatenates. Returns the residual [S/2, S/2, 16]."""
+        """numbers: [1, 9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16]."""
         a, b = self.change(numbers)[0].to(self.dtype).chunk(2)
         q = F.relu_(F.conv2d(self._coarse, self.coarse.weight, self.coarse.bias + a, padding=1))
         q = self.coarse_to_fine(q)

@@ -14,7 +14,7 @@ from models.motion import empty_field
 from models.network.config import SH_COUNT, SH_FIRST_CHANNEL
 from models.network.harmonics import harmonics
 from models.network.texture import smooth_colour
-from models.network.warp import MotionWarp
+from models.network.warp import MotionWarp, change_of_view
 from models.raster import empty_raster
 from renderer import cpu_kernels as kernels
 from renderer.cpu_generator import CpuGenerator, Generated
@@ -56,7 +56,7 @@ class CpuEngine:
         self._fade = bust_fade(s)
         self._filled: Floats = np.empty((s, s, 4), np.float32)
         self._field = empty_field(s)
-        self._raster = empty_raster(s, MOTION_ATTRIBUTES)
+        self._raster = empty_raster(s, s, MOTION_ATTRIBUTES)
 
     def _scale(self, sh: torch.Tensor) -> Floats:
         scale = np.ones(self.texture.shape[2], np.float32)
@@ -85,8 +85,8 @@ class CpuEngine:
         sh = harmonics(torch.from_numpy(geometry.view.direction))
         self._gather(cached, geometry, source, hidden, self._scale(sh))
         timer.lap("gather")
-        state, cached_state = (torch.from_numpy(g.view.state) for g in (geometry, cached_geometry))
-        residual = self.corrector(torch.cat([sh, state, state - cached_state])[None])
+        state, cached_state = (torch.from_numpy(g.view.state)[None] for g in (geometry, cached_geometry))
+        residual = self.corrector(change_of_view(sh[None], state, cached_state))
         rgba = np.empty((self.size, self.size, 4), np.uint8)
         finite = kernels.finish_warp(self._filled, residual, self._fade, rgba)
         timer.lap("warp")

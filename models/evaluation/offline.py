@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -13,12 +13,25 @@ import torch
 from torch import Tensor
 
 from models.evaluation.metrics import Figures, figures, mean_figures, psnr
+from models.head.rig import HeadRig
 from models.network.avatar_network import AvatarNetwork, Drawn, composite
 from models.network.warp import MotionWarp
+from models.raster import Rasterizer
 from models.training.frames import FrameStore, Sample, stack_motion, stack_pictures, stack_views
 from models.training.splits import pairs_at
 
 DISTANCES = (1, 2, 4, 8)
+
+
+class Samples(Protocol):
+    """What frames are drawn from: a tracked video (FrameStore), or a shoot's views."""
+
+    rasterize: Rasterizer
+
+    @property
+    def rig(self) -> HeadRig: ...
+
+    def sample(self, i: int, /) -> Sample: ...
 
 
 class DrawnFrame(NamedTuple):
@@ -32,7 +45,7 @@ class DrawnFrame(NamedTuple):
     drawn: Drawn
 
 
-def draw_frame(network: AvatarNetwork, store: FrameStore, i: int) -> DrawnFrame:
+def draw_frame(network: AvatarNetwork, store: Samples, i: int) -> DrawnFrame:
     sample = store.sample(i)
     pictures, view = stack_pictures([sample]), stack_views([sample])
     drawn = network.draw(view, network.sample(view))
@@ -40,10 +53,10 @@ def draw_frame(network: AvatarNetwork, store: FrameStore, i: int) -> DrawnFrame:
     return DrawnFrame(sample, pictures.image[0], g[0], pictures.inside[0], pictures.plate[0], drawn)
 
 
-def warp_frame(network: AvatarNetwork, store: FrameStore, cached: DrawnFrame, target: DrawnFrame) -> dict[str, Tensor]:
+def warp_frame(network: AvatarNetwork, store: Samples, cached: DrawnFrame, target: DrawnFrame) -> dict[str, Tensor]:
     """ "warp": the network's picture [3, S, S] of the target from the cached frame; "mesh": the same without the
     residual, where the warp is ours."""
-    source, hidden = stack_motion([cached.sample], [target.sample], store.rasterize, store.track.rig)
+    source, hidden = stack_motion([cached.sample], [target.sample], store.rasterize, store.rig)
     view = stack_views([target.sample])
     new = network.target(view, target.drawn.features, source, hidden)
     out = network.redraw(cached.drawn.cache, new)

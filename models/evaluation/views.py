@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from models.head.rig import HeadRig
 from models.network.avatar_network import AvatarNetwork
 from models.raster import Rasterizer
 from models.shoot_file import Shoot, ShootCamera
-from models.training.frames import FrameStore, Sample
+from models.training.frames import Sample
 from models.training.losses import Perceptual
 from models.view import head_view
 
@@ -40,29 +40,26 @@ class View(NamedTuple):
     turn: float = 0.0
 
 
-class _Rigged(NamedTuple):
-    """What the offline protocol asks of a track."""
-
-    rig: HeadRig
-
-
 class ViewStore:
     """Samples of a shoot where `models.evaluation.offline` expects those of a tracked video."""
 
     def __init__(self, shoot: Shoot, geometry: ViewGeometry, size: int, rasterize: Rasterizer) -> None:
         self.shoot, self.geometry, self.size, self.rasterize = shoot, geometry, size, rasterize
-        self.track = _Rigged(geometry.rig)
         self.views: list[View] = []
         self._plates: dict[str, Image] = {}
+
+    @property
+    def rig(self) -> HeadRig:
+        return self.geometry.rig
 
     def draw(self, network: AvatarNetwork, view: View) -> DrawnFrame:
         """G's picture of a view, with its truth."""
         self.views.append(view)
-        return draw_frame(network, cast(FrameStore, self), len(self.views) - 1)
+        return draw_frame(network, self, len(self.views) - 1)
 
     def warp(self, network: AvatarNetwork, cached: DrawnFrame, target: DrawnFrame) -> Tensor:
         """[3, S, S]: the warp's picture of the target from the cached view."""
-        return warp_frame(network, cast(FrameStore, self), cached, target)["warp"]
+        return warp_frame(network, self, cached, target)["warp"]
 
     def sample(self, i: int) -> Sample:
         """View i in the head's stabilised window. A view that has turned has no picture: its truth is the plate."""

@@ -70,6 +70,11 @@ def halve_field(source: Tensor) -> Tensor:
     return F.avg_pool2d(source.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
+def change_of_view(sh: Tensor, state: Tensor, cached_state: Tensor) -> Tensor:
+    """[B, 9 + 60 + 60]: what both warps are told in numbers. sh: [B, 9] of the new view; states: [B, 60]."""
+    return torch.cat([sh, state, state - cached_state], dim=1)
+
+
 class MotionWarp(nn.Module):
     """The cached picture moved by the mesh's motion, what was hidden filled from the texture, plus a learned residual.
 
@@ -108,7 +113,7 @@ class MotionWarp(nn.Module):
 
     def biases(self, sh: Tensor, state: Tensor, cached_state: Tensor) -> tuple[Tensor, Tensor]:
         """What the change of expression and pose adds to the two branches: [B, w] each."""
-        a, b = self.change(torch.cat([sh, state, state - cached_state], dim=1)).chunk(2, dim=1)
+        a, b = self.change(change_of_view(sh, state, cached_state)).chunk(2, dim=1)
         return a, b
 
     def correct_joined(self, coarse: Tensor, fine: Tensor, biases: tuple[Tensor, Tensor]) -> Tensor:
@@ -156,7 +161,7 @@ class PublishedWarp(nn.Module):
     def forward(self, cache: Cache, target: Target) -> WarpOutput:
         dtype = cache.f3.dtype
         turn = (target.sh - cache.sh)[:, 1:, None, None].to(dtype)
-        m = F.relu(self.mlp(torch.cat([target.sh, target.state, target.state - cache.state], dim=1)))
+        m = F.relu(self.mlp(change_of_view(target.sh, target.state, cache.state)))
         h, w = cache.f3.shape[-2:]
         m = m[:, :, None, None].expand(-1, -1, h, w).to(dtype)
         x = self.up1(torch.cat([cache.f4 * turn, cache.f3, m, (target.uv - cache.uv).to(dtype)], dim=1))

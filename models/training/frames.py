@@ -64,6 +64,10 @@ class FrameStore:
         self.scale = w / track.camera.width
         self.plate = np.asarray(cv2.resize(track.plate, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
 
+    @property
+    def rig(self) -> HeadRig:
+        return self.track.rig
+
     def sample(self, i: int, crop: Crop | None = None) -> Sample:
         """Kept frame i in its stabilised window, or in `crop` (video pixels)."""
         track, s = self.track, self.size

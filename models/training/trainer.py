@@ -129,7 +129,7 @@ class Trainer:
             )
             losses["decay"] = self.network.texture.decay()
             if self.network.warp is not None:
-                source, hidden = stack_motion(samples, second + first, self.store.rasterize, self.store.track.rig)
+                source, hidden = stack_motion(samples, second + first, self.store.rasterize, self.store.rig)
                 n = len(pairs)
                 swap = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(self.device)
                 features = drawn.features[swap]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import float32, int32, njit, types
 
-from models.raster import Floats, Ints, Raster
+from models.raster import Floats, Ints, Raster, empty_raster
 from renderer.raster.checks import MAX_PIXEL, MIN_DEPTH, SUBPIXEL, checked
 
 # Read-only inputs in the signature take writable arrays as well, and nothing is left to compile at the first frame.
@@ -112,11 +112,7 @@ class NumbaRasterizer:
         pixels, triangles, attributes = checked(pixels, triangles, attributes, height, width)
         shape = (height, width, attributes.shape[1])
         if out is None:
-            out = Raster(
-                np.empty(shape, np.float32),
-                np.empty(shape[:2], np.int32),
-                np.empty(shape[:2], np.float32),
-            )
+            out = empty_raster(*shape)
         elif out.attributes.shape != shape:
             raise ValueError(f"rasterise: out is {list(out.attributes.shape)}, needed {list(shape)}")
         _rasterize(pixels, triangles, attributes, out.attributes, out.triangle, out.depth)
