@@ -190,9 +190,10 @@ def read_png(path: Path, folder: Path, camera: Camera, channels: int) -> Image:
     size = (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
     if size != (camera.width, camera.height):
         raise UserError(f"{path} is {size[0]}x{size[1]}, its camera {camera.width}x{camera.height}; make it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE)
-    # OpenCV fills up a picture whose data break off, so the end must be there as well
-    if image is None or data[-8:-4] != b"IEND":
+    whole = data[-8:-4] == b"IEND"  # OpenCV fills up a picture whose data break off, and prints about it
+    mode = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if whole else None
+    if image is None:
         raise UserError(f"{path} is half-written or damaged; make it again")
     return np.ascontiguousarray(image[..., ::-1] if channels == 3 else image, np.uint8)
 

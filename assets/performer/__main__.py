@@ -23,9 +23,9 @@ EXIT_UNEXPECTED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 class ShootConfig:
     """Render a shoot: frames with exact geometry. Stop it at any time; the same command goes on."""
 
-    plan: Annotated[Literal["mono", "fast", "views", "rig", "small"], tyro.conf.Positional]
+    plan: Annotated[Literal["mono", "fast", "views", "rig", "portrait", "small"], tyro.conf.Positional]
     """mono: 1000 frames of one camera; fast: 600 at 60 fps; views: 60 expressions from 13 cameras; rig: 40 from 24;
-    small: a few dozen tiny ones."""
+    portrait: 4 from 5, large and with little noise; small: 6 from 3, tiny."""
 
     head: Path
     """ICT-FaceKit: the npz or its FaceXModel folder."""

@@ -56,7 +56,7 @@ def _scalp(head: PerformerHead, triangles: Index, normals: Array, count: int, rn
     away = _tangent(root - _CROWN, normal)
     combed = away * (1 - 0.8 * top[:, None]) + _SWEEP * top[:, None] * (0.6 + 0.6 * front[:, None])
     combed += np.array([0, -0.6, -0.25]) * (1 - top[:, None])
-    direction = _tangent(combed + own[lock] * (0.18 + 0.30 * top[:, None]) + rng.normal(0, 0.09, (n, 3)), normal)
+    direction = _tangent(combed + own[lock] * (0.24 + 0.24 * top[:, None]) + rng.normal(0, 0.12, (n, 3)), normal)
     length = 0.9 + 2.9 * smoothstep(5.5, 10.5, rest[:, 1]) + 0.8 * front
     length *= rng.uniform(0.75, 1.08, n) * (1 + 0.14 * own[lock, 0]) * (0.4 + 0.6 * smoothstep(0, 0.9, roots.of(mask)))
     lift = np.clip(0.30 + 0.30 * top + 0.30 * front + 0.08 * own[lock, 1], 0.15, 1.0)

@@ -18,7 +18,7 @@ from models.geometry import Array, Pose
 from models.head.ict import NECK_PIVOT
 
 SEED = 5
-HAIRS = 15_000
+HAIRS = 18_000
 
 
 class Performer:

@@ -30,7 +30,8 @@ def scalp(p: Array) -> Array:
     front = smoothstep(-0.7, 0.8, y - hairline) * (y > 8)
     temple = np.interp(y, [-2, 0.5, 3, 5, 7, 9, 11], [3.0, 3.3, 3.8, 4.2, 5.1, 7.5, 20])
     nape = np.interp(z, [-9, -6, -3.2, -2, 2.3, 4], [-5.0, -4.2, -2.0, -1.0, 0.3, 0.6])
-    side = smoothstep(-0.5, 0.6, temple - z) * smoothstep(-0.7, 0.7, y - nape)
+    temple += 0.7 * (noise(p, 1.1, 9, 2) - 0.5)
+    side = smoothstep(-1.0, 1.3, temple - z) * smoothstep(-0.8, 1.2, y - nape)
     ear = (((y - 1.8) / 3.9) ** 2 + ((z + 0.1) / 3.1) ** 2 < 1) & (x > 6.3)
     return np.where(ear, 0.0, np.maximum(front, side))
 

@@ -17,7 +17,7 @@ from assets.performer import regions
 from assets.performer.fields import Array, cells, noise, smoothstep
 from models.head.ict import FaceKit, part_triangles
 
-_VERSION = 6  # of the paint: raise it when the picture would change
+_VERSION = 7  # of the paint: raise it when the picture would change
 _BASE = np.array([0.56, 0.325, 0.225])  # linear albedo of plain skin
 _MARGIN = 6  # texels painted beyond the seams, against bleeding
 

@@ -54,7 +54,7 @@ def configure(threads: int) -> None:
     render, cycles = scene.render, scene.cycles
     render.engine = "CYCLES"
     render.threads_mode, render.threads = "FIXED", threads
-    render.use_persistent_data = True
+    render.use_persistent_data = False  # what is kept from frame to frame changes the last bits of the next
     render.film_transparent = True
     render.resolution_percentage = 100
     render.image_settings.file_format = "OPEN_EXR"

@@ -107,7 +107,7 @@ def test_a_missing_column_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
         (lambda rows: rows[50].__setitem__(0, "later"), "row 51: a cell is missing or no number"),
         (lambda rows: rows.__setitem__(50, rows[10]), "row 51: its timecode does not advance"),
         (lambda rows: rows.__delitem__(slice(1, None)), "has 0 row"),
-        (lambda rows: rows.clear(), "lacks column"),
+        (lambda rows: rows.clear(), "is empty"),
     ],
 )
 def test_gaps_and_broken_cells_are_one_line(

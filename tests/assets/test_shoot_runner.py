@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +19,14 @@ from assets.performer.shoot.check import check_files, compare_hashes, write_hash
 from assets.performer.shoot.contact import contact_sheet
 from assets.performer.shoot.motion import Score, head_motion
 from assets.performer.shoot.plans import PLANS, CameraPlace, Plan
-from assets.performer.shoot.pool import WorkerSetup
-from assets.performer.shoot.runner import Material, render_seed, shoot
+from assets.performer.shoot.pool import WorkerSetup, render_all
+from assets.performer.shoot.runner import Material, shoot
 from assets.performer.shoot.truth import depth, raster, store_depth_uv, uv
+from assets.performer.shoot.worker import PERFORMER, render_seed
 from models.arkit import ARKIT_INDEX, HeadState
 from models.errors import UserError
 from models.head.visavis_head import default_head
-from models.shoot_file import Shoot, frame_path, matte_path, read_shoot
+from models.shoot_file import TOPOLOGY, Shoot, frame_path, matte_path, read_shoot, truth_path
 from models.video_frames import probe_video, read_frames
 from tests.assets.stand_in import StandIn
 
@@ -119,10 +121,15 @@ def test_ctrl_c_leaves_whole_frames_and_no_worker(finished: Shoot, tmp_path: Pat
     assert len(pictures) == 14 and all(journal.finished(key, cameras[key.camera]) for key in pictures)
     journal.close()
     assert not list(folder.rglob("*.part*")) and not list((folder / ".scratch").glob("*.npy"))
-    mine = [p for p in Path("/proc").glob("[0-9]*/stat") if f" {os.getpid()} " in _read(p)]
-    assert not any("shoot.worker" in _read(p.parent / "cmdline") for p in mine)
+    assert not children("shoot.worker")
     made, made_now = run(folder)
     assert len(made_now) == 28 - 14 and hashes(made) == hashes(finished)
+
+
+def children(command: str) -> list[Path]:
+    """This process' own running children with `command` in what they were started with."""
+    mine = [p.parent for p in Path("/proc").glob("[0-9]*/stat") if f" {os.getpid()} " in _read(p)]
+    return [p for p in mine if command in _read(p / "cmdline")]
 
 
 def _read(path: Path) -> str:
@@ -152,6 +159,36 @@ def test_half_written_and_changed_frames_are_found_and_made_again(tmp_path: Path
     assert not pictures  # nothing to do
 
 
+def test_damaged_truth_and_a_cut_journal_cost_what_they_held_only(finished: Shoot, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "copy")
+    for path in (truth_path(folder, 0), folder / TOPOLOGY):
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(UserError, match=f"{path.name} is not a usable"):
+            read_shoot(folder).vertices(0)
+    journal = folder / store.JOURNAL
+    lines = journal.read_bytes().splitlines(keepends=True)
+    kept = 20  # settings, topology, truth and 17 pictures
+    journal.write_bytes(b"".join(lines[:kept]) + lines[kept][:-10])
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    made, pictures = run(folder)
+    assert len(pictures) == 28 - (kept - 3) and hashes(made) == hashes(finished) and check_files(made) == []
+    assert sum(path.stat().st_mtime_ns != was for path, was in before.items()) >= len(pictures)
+    entries = [json.loads(line) for line in lines[3:kept]]
+    for entry in entries:  # verified, and not touched
+        key = store.Key(entry["kind"], entry["camera"], entry["index"])
+        assert all(path.stat().st_mtime_ns == before[path] for path in store.picture_paths(folder, key))
+
+
+@pytest.mark.parametrize("data", [b"", b'{"settings": {"pl', b"\0" * 64 + b"\n", b'{"settings": 3}\n'])
+def test_a_journal_without_its_head_is_one_line(tmp_path: Path, data: bytes) -> None:
+    folder = tmp_path / "shoot"
+    folder.mkdir()
+    (folder / store.JOURNAL).write_bytes(data)
+    with pytest.raises(UserError, match="journal.jsonl is damaged; delete it"):
+        run(folder)
+    assert (folder / store.JOURNAL).read_bytes() == data
+
+
 def test_another_plan_does_not_go_into_the_same_folder(finished: Shoot) -> None:
     before = (finished.folder / "manifest.json").read_bytes()
     with pytest.raises(UserError, match="begun with another plan"):
@@ -166,11 +203,30 @@ def test_the_performers_own_complaint_reaches_the_person(tmp_path: Path) -> None
         run(tmp_path / "refused", refuse="bpy is not installed")
 
 
-def test_a_python_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    material = Material(StandIn(tmp_path / "w"), np.zeros(478, np.int32), Score(states(1), 30, True), {})
-    setup = WorkerSetup("/nowhere/python", "tests.assets.stand_in:StandIn", {}, tmp_path / "scratch")
-    with pytest.raises(UserError, match="cannot run /nowhere/python"):
-        shoot(dataclasses.replace(PLAN, moments=1), material, setup, tmp_path / "out", 1, lambda *_: None)
+NO_BLENDER = "import runpy, sys; sys.modules['bpy'] = None; runpy.run_module(sys.argv[1], run_name='__main__')"
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        (None, "cannot run .*: No such file or directory; give --python one that has Blender"),
+        ("not a program", "cannot run .*: Exec format error"),
+        ("#!/bin/sh\necho hello\nexec sleep 1000", "does not work as a Python"),
+        ("#!/bin/sh\ntrue", "ended unexpectedly; finished frames are kept"),
+        (f"#!/bin/sh\nexec {sys.executable} -S -c 'import numpy'", "ended unexpectedly .*No module named 'numpy'"),
+        (f'#!/bin/sh\nexec {sys.executable} -c "{NO_BLENDER}" $2', "^rendering the performer needs Blender"),
+    ],
+)
+def test_a_python_that_cannot_render_is_one_line(tmp_path: Path, script: str | None, what: str) -> None:
+    python = tmp_path / "python"
+    if script is not None:
+        python.write_text(script)
+        python.chmod(0o755)
+    setup = WorkerSetup(str(python), PERFORMER, {"head_file": "none.npz"}, tmp_path / "scratch")
+    with pytest.raises(UserError, match=what) as caught:
+        list(render_all([{}], 1, setup))
+    assert "\n" not in str(caught.value)
+    assert not children("sleep")
 
 
 def test_vertices_land_where_they_were_drawn(finished: Shoot) -> None:
@@ -241,6 +297,9 @@ def test_committed_hashes_tell_a_difference(finished: Shoot, tmp_path: Path) -> 
     table["sha256"]["frames"]["y+00p+00"][7] = "0" * 64
     path.write_text(json.dumps(table))
     assert "1 of 18 frames differ" in str(compare_hashes(finished, path.parent))
+    table["versions"][0]["cpu"] = "another maker's"
+    path.write_text(json.dumps(table))
+    assert "another cpu)" in str(compare_hashes(finished, path.parent))
     table["settings"]["plan"]["seed"] = 99
     path.write_text(json.dumps(table))
     assert "another plan" in str(compare_hashes(finished, path.parent))

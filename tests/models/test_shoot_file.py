@@ -157,6 +157,18 @@ def test_pictures_of_another_size_are_not_decoded(folder: Path) -> None:
         found.image(0, camera)
 
 
+def test_a_cut_picture_is_one_line_and_nothing_beside_it(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = read_shoot(folder)
+    camera = found.cameras[0]
+    path = frame_path(folder, camera.name, 0)
+    data = path.read_bytes()
+    for length in (len(data) - 1, len(data) - 40, len(data) // 2, 60):
+        path.write_bytes(data[:length])
+        with pytest.raises(UserError, match="half-written"):
+            found.image(0, camera)
+    assert capfd.readouterr().err == ""  # libpng would print a line of its own
+
+
 def test_truth_that_does_not_fit_is_refused(folder: Path) -> None:
     tensors, head = read_tensor_file(truth_path(folder, 0), "shoot-truth", 1 << 30)
     for name, value in (

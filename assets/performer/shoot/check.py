@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from assets.performer.shoot.store import Key, actual_sha256
+from assets.performer.shoot.worker import MACHINE_KIND
 from models.errors import UserError
 from models.files import atomic_write
 from models.shoot_file import MAX_MANIFEST_BYTES, Shoot
@@ -74,7 +75,21 @@ def compare_hashes(shoot: Shoot, folder: Path = HASHES) -> str | None:
         ]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it from the repository") from error
+    if theirs == ours:
+        return None
+    other = machine_difference(committed["versions"], shoot.manifest["versions"])
+    where = f" (which came from a machine of another {other})" if other else ""
     if frames:
         total = sum(len(v) for v in ours["frames"].values())
-        return f"{len(frames)} of {total} frames differ from the committed {path.name}, first {frames[0]}"
-    return None if theirs == ours else f"mattes, plates or truth differ from the committed {path.name}"
+        return f"{len(frames)} of {total} frames differ from the committed {path.name}{where}, first {frames[0]}"
+    return f"mattes, plates or truth differ from the committed {path.name}{where}"
+
+
+def machine_difference(theirs: Sequence[dict[str, str]], ours: Sequence[dict[str, str]]) -> str:
+    """What of worker.MACHINE_KIND is not the same in two manifests' `versions`; empty for machines of one kind, whose
+    pictures are the same to the bit."""
+
+    def values(versions: Sequence[dict[str, str]], name: str) -> set[str | None]:
+        return {table.get(name) for table in versions}
+
+    return ", ".join(name for name in MACHINE_KIND if values(theirs, name) != values(ours, name))

@@ -53,7 +53,9 @@ def read_live_link(path: Path) -> Take:
         raise UserError(f"motion file {path} does not exist; check the path") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read motion file {path} ({error}); give a Live Link Face CSV") from error
-    header = rows[0] if rows else []
+    if not rows:
+        raise UserError(f"motion file {path} is empty; give a Live Link Face CSV")
+    header = rows[0]
     wanted = ["Timecode", *(name[0].upper() + name[1:] for name in ARKIT_NAMES), *_EYES]
     missing = [name for name in wanted if name not in header]
     if missing:

@@ -132,7 +132,8 @@ def distinct_moments(take: Take, count: int) -> NDArray[np.int64]:
     """[count] ascending frame numbers that differ most in expression and gaze (farthest-point sampling), the calmest
     first in the choosing. Raises UserError when the take is shorter."""
     if len(take.expression) < count:
-        raise UserError(f"the motion file has {len(take.expression)} frames, fewer than the {count} asked for")
+        have = len(take.expression)
+        raise UserError(f"the motion file has {have} frames, fewer than the {count} asked for; use --frames")
     features = np.concatenate([take.expression, take.gaze], axis=1)
     chosen = [int(np.linalg.norm(features - np.median(features, axis=0), axis=1).argmin())]
     distance = np.full(len(features), np.inf)

@@ -99,6 +99,11 @@ def _views() -> tuple[CameraPlace, ...]:
     return (*row, *(CameraPlace(yaw, pitch) for pitch in (15.0, -15.0) for yaw in (-30.0, 0.0, 30.0)))
 
 
+def _portrait() -> tuple[CameraPlace, ...]:
+    """What the documentation shows: from the front, and from 15 and 30 degrees to both sides."""
+    return tuple(CameraPlace(yaw, 0.0) for yaw in (0.0, -30.0, -15.0, 15.0, 30.0))
+
+
 def _rig() -> tuple[CameraPlace, ...]:
     """24 around the front half in three rows, the middle one between the others; the frontal one first."""
     outer = [CameraPlace(yaw, pitch, 0.04, 0.01) for pitch in (30.0, -20.0) for yaw in np.linspace(-84.0, 84.0, 8)]
@@ -110,10 +115,11 @@ _FRONT = CameraPlace(0.0, 0.0)
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
-        Plan("mono", 1000, 30, 384, 12, 3, (_FRONT,)),
-        Plan("fast", 600, 60, 384, 12, 4, (_FRONT,), liveliness=2.0),
-        Plan("views", 60, 30, 384, 12, 5, _views(), spread=True),
+        Plan("mono", 1000, 30, 448, 8, 3, (_FRONT,)),
+        Plan("fast", 600, 60, 448, 8, 4, (_FRONT,), liveliness=2.0),
+        Plan("views", 60, 30, 448, 8, 5, _views(), spread=True),
+        Plan("portrait", 4, 30, 512, 32, 9, _portrait(), spread=True),
         Plan("rig", 40, 30, 384, 12, 6, _rig(), spread=True),
-        Plan("small", 12, 30, 128, 8, 7, (_FRONT, CameraPlace(-25.0, 0.0), CameraPlace(25.0, 10.0)), spread=True),
+        Plan("small", 6, 30, 128, 8, 7, (_FRONT, CameraPlace(-25.0, 0.0), CameraPlace(25.0, 10.0)), spread=True),
     )
 }

@@ -51,6 +51,7 @@ class _Worker:
     def __init__(self, number: int, setup: WorkerSetup, stop: threading.Event) -> None:
         self.log = setup.scratch / f"worker-{number}.log"
         self.out = setup.scratch / f"picture-{number}.npy"
+        self.python = setup.python
         self.stop = stop
         work = setup.scratch / f"work-{number}"
         work.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,11 @@ class _Worker:
             )  # fmt: skip
         self.answers: queue.Queue[bytes] = queue.Queue(maxsize=4)
         threading.Thread(target=self._listen, daemon=True).start()
-        self._ask({"performer": setup.performer, "arguments": {**setup.arguments, "work": str(work)}})
+        try:
+            self._ask({"performer": setup.performer, "arguments": {**setup.arguments, "work": str(work)}})
+        except BaseException:
+            self.close()  # nobody else holds it yet
+            raise
 
     def render(self, index: int, job: dict[str, Any]) -> Result:
         answer = self._ask({**job, "out": str(self.out)})
@@ -100,19 +105,32 @@ class _Worker:
         while True:
             try:
                 answer = json.loads(self.answers.get(timeout=_POLL_S))
-                break
+                if isinstance(answer, dict):
+                    break
+                raise ValueError
             except queue.Empty:
                 if self.stop.is_set():
                     raise _Stopped from None
                 if self.process.poll() is not None and self.answers.empty():
-                    why = f"a render worker ended unexpectedly; finished frames are kept, see {self.log}"
-                    raise UserError(why) from None
+                    why = f"a render worker ended unexpectedly{self._last_words()}"
+                    raise UserError(f"{why}; finished frames are kept, see {self.log}") from None
                 if time.monotonic() > until:
                     raise UserError(f"a render worker hangs; finished frames are kept, see {self.log}") from None
+            except ValueError:
+                why = f"{self.python} does not work as a Python; give --python one that has Blender"
+                raise UserError(why) from None
         if "error" in answer:
             see = "" if answer["mendable"] else f" (see {self.log}); finished frames are kept"
             raise UserError(f"{answer['error']}{see}")
         return answer
+
+    def _last_words(self) -> str:
+        """The last line of its log in brackets, or nothing: most often what a foreign Python lacks."""
+        with contextlib.suppress(OSError), open(self.log, "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 2000))
+            lines = log.read().decode(errors="replace").split("\n")
+            return next((f" ({' '.join(line.split())[:200]})" for line in reversed(lines) if line.strip()), "")
+        return ""
 
 
 class _Stopped(Exception):
@@ -175,7 +193,7 @@ def _serve(
     except _Stopped:
         pass
     except OSError as error:
-        _put(done, UserError(f"cannot run {setup.python}: {error.strerror}; give --python an interpreter"), stop)
+        _put(done, UserError(f"cannot run {setup.python}: {error.strerror}; give --python one that has Blender"), stop)
     except Exception as error:
         _put(done, error, stop)
     finally:

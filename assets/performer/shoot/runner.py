@@ -26,7 +26,7 @@ from assets.performer.shoot.store import (
     put_topology,
     put_truth,
 )
-from assets.performer.shoot.worker import state_to_json, versions
+from assets.performer.shoot.worker import picture_job, render_seed, versions
 from models.files import atomic_write, file_sha256
 from models.shoot_file import CHUNK, KIND, MANIFEST, VERSION, Shoot, ShootCamera, read_png, read_shoot
 
@@ -49,12 +49,6 @@ class Material:
     landmark_vertices: NDArray[np.int32]
     score: Score
     inputs: dict[str, Path]
-
-
-def render_seed(shoot_seed: int, camera: str, moment: int, take: int = 0) -> int:
-    """The renderer's seed of a frame, 31 bits; `take` 1 is the second rendering for the noise ceiling."""
-    text = f"{shoot_seed}/{camera}/{moment}/{take}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def shoot(plan: Plan, material: Material, setup: WorkerSetup, folder: Path, workers: int, progress: Progress) -> Shoot:
@@ -93,9 +87,9 @@ def _states_sha256(score: Score) -> str:
 
 
 def _source_sha256() -> str:
-    """Of the scene's code: frames of two versions must not be mixed."""
+    """Of the scene's code, without its command line: frames of two versions must not be mixed."""
     digest = hashlib.sha256()
-    for path in sorted(PERFORMER_SOURCES.glob("*.py")):
+    for path in sorted(set(PERFORMER_SOURCES.glob("*.py")) - {PERFORMER_SOURCES / "__main__.py"}):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -152,12 +146,9 @@ def _render(
 
 
 def _job(key: Key, plan: Plan, score: Score, camera: ShootCamera) -> dict[str, Any]:
-    return {
-        "camera": camera.to_json(),
-        "state": None if key.kind == "plate" else state_to_json(score.states[key.index]),
-        "samples": plan.samples,
-        "seed": render_seed(plan.seed, camera.name, key.index, int(key.kind == "ceiling")),
-    }
+    state = None if key.kind == "plate" else score.states[key.index]
+    seed = render_seed(plan.seed, camera.name, key.index, int(key.kind == "ceiling"))
+    return picture_job(camera, state, plan.samples, seed)
 
 
 def _write_manifest(

@@ -97,17 +97,17 @@ class Journal:
         whole = data.rfind(b"\n") + 1  # what follows is half a line of a killed run
         try:
             first, *lines = [json.loads(line) for line in data[:whole].splitlines()]
-            found = first["settings"]
+            found = dict(first["settings"])
             for row in lines:
                 key = Key(str(row["kind"]), str(row["camera"]), int(row["index"]))
                 versions = {str(k): str(v) for k, v in row["versions"].items()}
                 self.entries[key] = Entry(tuple(map(str, row["sha256"])), float(row["seconds"]), versions)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{self.path} is damaged; delete it, and the frames are made again") from error
         # as JSON has them: tuples are lists there
         wanted = json.loads(json.dumps(settings))
         if found != wanted:
-            differs = next(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+            differs = next(k for k in [*wanted, *found] if wanted.get(k) != found.get(k))
             raise UserError(f"{self.folder} was begun with another {differs}; choose another --out or delete it")
         if whole < len(data):
             os.truncate(self.path, whole)

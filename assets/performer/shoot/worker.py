@@ -6,10 +6,12 @@ each is answered by one line. Pixels go through a file that the job names. Numpy
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -18,15 +20,21 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.performer.blender import require_blender
 from assets.performer.contract import PerformerLike, picture_camera
 from assets.performer.develop import develop
 from models.arkit import HeadState
 from models.camera import Camera
 from models.errors import UserError
 from models.geometry import Pose
+from models.shoot_file import ShootCamera
 
 PERFORMER = "assets.performer.performer:Performer"
 _PATHS = ("head_file", "work")
+# What Cycles, Embree, the denoiser, BLAS and numpy choose among their code by: another choice rounds otherwise.
+_CPU_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni",
+              "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")  # fmt: skip
+MACHINE_KIND = ("bpy", "numpy", "machine", "libc", "cpu")  # of `versions`: where these agree, pictures do, bit for bit
 
 
 def make_performer(name: str, arguments: dict[str, Any]) -> PerformerLike:
@@ -48,6 +56,18 @@ def state_to_json(state: HeadState) -> dict[str, Any]:
 def state_from_json(table: dict[str, Any]) -> HeadState:
     pose = Pose(np.array(table["position"]), np.array(table["orientation"]))
     return HeadState(np.array(table["expression"], np.float32), np.array(table["gaze"], np.float32), pose)
+
+
+def render_seed(shoot_seed: int, camera: str, moment: int, take: int = 0) -> int:
+    """The renderer's seed of a frame, 31 bits; `take` 1 is the second rendering for the noise ceiling."""
+    text = f"{shoot_seed}/{camera}/{moment}/{take}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def picture_job(camera: ShootCamera, state: HeadState | None, samples: int, seed: int) -> dict[str, Any]:
+    """What a worker is asked for; a state of None asks for the camera's plate."""
+    table = None if state is None else state_to_json(state)
+    return {"camera": camera.to_json(), "state": table, "samples": samples, "seed": seed}
 
 
 class Studio:
@@ -84,10 +104,24 @@ class Studio:
 
 
 def versions() -> dict[str, str]:
+    """Of what makes pictures; those that MACHINE_KIND names can change their last bits."""
     found = {"python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine()}
+    found |= {"libc": " ".join(platform.libc_ver()).strip() or platform.platform(), "cpu": _cpu()}
     if (bpy := sys.modules.get("bpy")) is not None:
         found["bpy"] = str(bpy.app.version_string)
     return found
+
+
+def _cpu() -> str:
+    """Its maker and vector instructions; where the system does not tell them, what it calls itself."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return platform.processor() or "unknown"
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    maker = re.search(r"^(?:vendor_id|CPU implementer)\s*:\s*(\S+)", text, re.MULTILINE)
+    has = set(flags[1].split()) if flags else set()
+    return " ".join([maker[1] if maker else "unknown", *(flag for flag in _CPU_FLAGS if flag in has)])
 
 
 def _answer(channel: TextIO, **table: Any) -> None:
@@ -106,6 +140,8 @@ def main() -> None:
     os.dup2(2, 1)
     setup = json.loads(sys.stdin.readline())
     try:
+        if setup["performer"] == PERFORMER:
+            require_blender()  # now, and not after painting a skin for a quarter of a minute
         studio = Studio(make_performer(setup["performer"], setup["arguments"]))
     except Exception as error:
         _answer(channel, **_failure(error))
