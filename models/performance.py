@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from models.geometry import Array, Pose, slerp
 MAX_FRAMES = 100_000
 MAX_DISTANCE_M = 10.0
 SEAM_NS = 600_000_000
+REST = 10  # percentile of a weight that counts as the face at rest: most weights are raised now and then only
 _FIELDS = ("time_ns", "expression", "gaze", "position", "orientation")
 
 
@@ -134,4 +135,16 @@ def blend_heads(a: HeadState, b: HeadState, w: float) -> HeadState:
     """a at w = 0, b at w = 1, everything in between."""
     return HeadState(
         _mix(a.expression, b.expression, w), _mix(a.gaze, b.gaze, w), a.T_world_head.interpolate(b.T_world_head, w)
+    )
+
+
+def relative(source: Performance, own: Performance) -> Performance:
+    """`source` with its face at rest and its usual look exchanged for those of `own`: weights for the same expression
+    differ between two people by what each face is like at rest, and by how each was tracked."""
+    shift = np.percentile(own.expression, REST, axis=0) - np.percentile(source.expression, REST, axis=0)
+    look = np.median(own.gaze, axis=0) - np.median(source.gaze, axis=0)
+    return replace(
+        source,
+        expression=np.clip(source.expression + shift, 0, 1).astype(np.float32),
+        gaze=np.clip(source.gaze + look, -np.pi, np.pi).astype(np.float32),
     )

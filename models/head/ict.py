@@ -8,6 +8,7 @@ released topology of 26,719 vertices is supported. The first 20 identity modes a
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def read_facekit(path: Path) -> FaceKit:
     """Read the .npz or the folder. Raises UserError for anything that is not the released ICT-FaceKit."""
     try:
         kit = _read_folder(path) if path.is_dir() else _read_npz(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except FileNotFoundError as error:
+        raise UserError(f"ICT-FaceKit {error.filename} does not exist; check the path") from error
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} can't be read as ICT-FaceKit ({error}); give its FaceXModel folder or npz") from error
     shapes = (kit.vertices.shape, kit.faces.shape, kit.faces_uv.shape, kit.expressions.shape, kit.identities.shape)
     expected = ((N_VERTICES, 3), (N_FACES, 4), (N_FACES, 4), (52, N_VERTICES, 3), (N_IDENTITIES, N_VERTICES, 3))
@@ -103,6 +106,9 @@ def _kit_names(arkit_name: str) -> tuple[str, ...]:
 
 
 def _read_npz(path: Path) -> FaceKit:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):  # np.load would take it for a pickle, or for a lone array
+            raise ValueError("it is no npz, or not a whole one")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
         names = [str(n) for n in data["expr_names"]]
         deltas = data["expr_delta"].astype(np.float64)

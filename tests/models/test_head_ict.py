@@ -136,7 +136,9 @@ def test_another_topology_is_refused(tmp_path: Path, npz: Path) -> None:
         IctHead(tmp_path / "small.npz")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 nothing", b"\x93NUMPY\x01\0v\0{'descr': '<f8'", b"\x80\x04pickle"]
+)
 def test_other_files_are_one_clear_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "kit.npz"
     path.write_bytes(content)

@@ -12,7 +12,7 @@ from tracking.video.solver import FACE, NOISE, Floats, FrameState, Shape, Target
 
 # Standard deviations of what a person's face may differ from the pooled one by, metres (basis: at full weight).
 NEUTRAL_SIGMA = np.array([4e-3, 4e-3, 1.5e-3])  # depth is seen only through small rotations
-BASIS_SIGMA = 3e-3
+BASIS_SIGMA = 6e-3  # people differ so much, and scores may tell a movement at less than its full weight
 FRAMES_PER_SAMPLE = 4.0  # neighbouring frames err alike: so many count as one
 # How far the face's offsets reach over the rest of the head.
 NEUTRAL_REACH_M = 0.09
