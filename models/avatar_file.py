@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from models.errors import UserError
 from models.head.rig import HeadRig
 from models.network.avatar_network import AvatarNetwork
 from models.network.config import NetworkConfig
+from models.network.harmonics import Limits
 from models.performance import Performance
 from models.tensor_file import read_manifest as read_tensor_manifest
 from models.tensor_file import read_tensor_file, write_tensor_file
@@ -23,6 +26,7 @@ KIND = "avatar"
 VERSION = 2
 MAX_AVATAR_BYTES = 2 << 30
 MAX_PLATE_SIDE = 2048
+OUTERMOST_DEG = 3.0  # how far the outermost hundredth of the training frames may lie beyond the rest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +86,7 @@ def load_avatar(path: Path) -> Avatar:
     tensors, _ = read_tensor_file(path, KIND, MAX_AVATAR_BYTES, VERSION)
     try:
         network = _network(config, _part(tensors, "network."))
+        network.view_limits = _view_limits(manifest)
         rig = HeadRig.from_tensors(_part(tensors, "rig."), str(manifest.get("rig_name"))[:80])
         performance = Performance.from_tensors(_part(tensors, "performance."), str(path))
         plate = _picture(tensors, "plate")
@@ -93,6 +98,26 @@ def load_avatar(path: Path) -> Avatar:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a usable avatar: {error}; make it again or fetch an intact copy") from error
     return Avatar(network, rig, performance, camera, plate, manifest)
+
+
+def seen_degrees(manifest: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """One of the manifest's ranges, 1st and 99th percentile of training; None when it does not say."""
+    ranges = manifest.get("ranges")
+    seen = ranges.get(name) if isinstance(ranges, Mapping) else None
+    if not isinstance(seen, list | tuple) or len(seen) != 2:
+        return None
+    if not all(isinstance(v, int | float) and abs(v) <= 180 for v in seen) or seen[0] > seen[1]:
+        return None
+    return float(seen[0]), float(seen[1])
+
+
+def _view_limits(manifest: Mapping[str, Any]) -> Limits | None:
+    """Of the directions that the networks are told, radians: what training saw, and its outermost frames."""
+    yaw, pitch = (seen_degrees(manifest, f"view_{angle}_degrees") for angle in ("yaw", "pitch"))
+    if yaw is None or pitch is None:
+        return None
+    wide = [(math.radians(low - OUTERMOST_DEG), math.radians(high + OUTERMOST_DEG)) for low, high in (yaw, pitch)]
+    return wide[0], wide[1]
 
 
 def _part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

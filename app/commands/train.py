@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,16 +10,21 @@ import tyro
 
 from app.memory import keep_freed_memory
 from models.errors import UserError
+from models.network.catalogue import MODELS, model_config, parse_parts
+from models.network.config import NetworkConfig
 
 if TYPE_CHECKING:
+    from models.training.parallel import Ranks
     from models.training.trainer import Trainer
 
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+_MODEL_HELP = "\n".join(f"{name}: {model.about}." for name, model in MODELS.items())
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train an avatar from a tracked video. Ctrl-C saves (exit code 130; SIGTERM: 143); --resume goes on."""
+    """Train an avatar from a tracked video. Ctrl-C saves (exit code 130; SIGTERM: 143); --resume goes on.
+
+    On several GPUs: torchrun --nproc-per-node 2 -m app.cli train ... (they share each step's pairs)."""
 
     track: Annotated[Path, tyro.conf.Positional]
     """The track that `visavis track` made. Its video must lie where it was, or beside the track."""
@@ -37,7 +39,12 @@ class TrainConfig:
     """Train without cache and warp."""
 
     preset: Literal["light", "paper"] = "light"
-    """light: sizes for CPUs, as given below. paper: 512 px, the paper's widths and warp."""
+    """light: sizes for CPUs, as given below. paper: 512 px, the paper's widths, and its warp unless --model says."""
+
+    model: Annotated[str | None, tyro.conf.arg(help="A model by name:\n" + _MODEL_HELP)] = None
+
+    set: tuple[str, ...] = ()
+    """Parts of the networks as name=value, such as backbone=resnet or warp_mlp=false. A wrong name lists them all."""
 
     size: int = 256
     """Side of the drawn picture in pixels."""
@@ -83,8 +90,45 @@ class TrainConfig:
 
 def train(config: TrainConfig) -> int:
     """Returns 0, or 130/143 when interrupted (the checkpoint is saved). Raises UserError for unusable input."""
+    from models.training.parallel import join_ranks, own_device
+    from renderer.engine import check_device
+
     keep_freed_memory()
-    trainer, out = _prepare(config)
+    if not 1 <= config.steps <= 10_000_000 or not 1 <= config.pairs <= 256:
+        raise UserError("--steps must be at least 1 and --pairs between 1 and 256")
+    network_config(config)  # what contradicts itself is refused before anything is loaded
+    device = own_device(config.device)
+    check_device(device)
+    ranks = join_ranks(device)
+    try:
+        return _train(config, device, ranks)
+    finally:
+        ranks.leave()
+
+
+def network_config(config: TrainConfig) -> NetworkConfig:
+    """Raises UserError for unknown names, and for options that contradict each other."""
+    parts = parse_parts(config.set)
+    if config.preset == "paper":
+        paper = NetworkConfig.paper()
+        sizes: dict[str, Any] = {"size": paper.size, "width": paper.width, "texture_size": paper.texture_size}
+    else:
+        sizes = {"size": config.size, "width": config.width, "texture_size": config.texture_size}
+    sizes["warp_width"] = config.warp_width
+    if config.model is not None:
+        if config.baseline or config.warp != "motion":
+            raise UserError(f"--model {config.model} says which warp it has: leave --warp and --baseline out")
+        return model_config(config.model, **{**sizes, **parts})
+    warp = "none" if config.baseline else config.warp
+    if config.preset == "paper":
+        return model_config("dnr+" if config.baseline else "implicit", **{**sizes, **parts})
+    return replace(NetworkConfig(**sizes, warp=warp), **parts)
+
+
+def _train(config: TrainConfig, device: str, ranks: Ranks) -> int:
+    from app.training_loop import train_until
+
+    trainer, out = _prepare(config, device, ranks)
     folder = out.with_suffix(".training")
     checkpoint = folder / "checkpoint.safetensors"
     try:
@@ -95,108 +139,50 @@ def train(config: TrainConfig) -> int:
         trainer.resume(checkpoint)
     elif checkpoint.exists():
         raise UserError(f"{folder} holds an unfinished training: add --resume, or remove that folder to start anew")
-    split = trainer.split
-    print(
-        f"{len(split.train)} frames to train on, {len(split.test)} held out; {trainer.config.size} px, "
-        f"width {trainer.config.width}, warp {trainer.config.warp}, perceptual term: {trainer.perceptual.name}, "
-        f"device {trainer.device}; steps {trainer.next_step} to {config.steps}",
-        flush=True,
-    )
-    code = _loop(trainer, config, folder, checkpoint)
+    if ranks.first:
+        split = trainer.split
+        print(
+            f"{len(split.train)} frames to train on, {len(split.test)} held out; {trainer.config.size} px, "
+            f"width {trainer.config.width}, warp {trainer.config.warp}, perceptual term: {trainer.perceptual.name}, "
+            f"device {trainer.device}{f' and {ranks.world - 1} more' if ranks.world > 1 else ''}; "
+            f"steps {trainer.next_step} to {config.steps}",
+            flush=True,
+        )
+
+    def preview(step: int) -> None:
+        if step % config.preview_every == 0:
+            _write_preview(trainer, folder / f"preview_{step:06d}.png")
+
+    code = train_until(trainer, config.steps, checkpoint, preview=preview)
     if code:
-        print(f"stopped at step {trainer.next_step}; saved. The same command with --resume goes on", flush=True)
+        if ranks.first:
+            print(f"stopped at step {trainer.next_step}; saved. The same command with --resume goes on", flush=True)
         return code
-    _finish(trainer, config, out, checkpoint)
+    if ranks.first:
+        _finish(trainer, config, out, checkpoint)
     return 0
 
 
-def _prepare(config: TrainConfig) -> tuple[Trainer, Path]:
+def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, Path]:
     import torch
 
-    from models.network.config import NetworkConfig
     from models.track_file import load_track
     from models.training.frames import FrameStore
     from models.training.losses import GradientPyramid, VggPerceptual
     from models.training.splits import make_split
     from models.training.trainer import Recipe, Trainer
-    from renderer.engine import check_device
     from renderer.raster import make_rasterizer
 
-    if not 1 <= config.steps <= 10_000_000 or not 1 <= config.pairs <= 256:
-        raise UserError("--steps must be at least 1 and --pairs between 1 and 256")
-    warp = "none" if config.baseline else config.warp
-    if config.preset == "paper":
-        network = replace(NetworkConfig.paper(), **({"warp": "none"} if config.baseline else {}))
-    else:
-        network = NetworkConfig(config.size, config.width, config.texture_size, warp=warp, warp_width=config.warp_width)
+    network = network_config(config)
     track = load_track(config.track)
     out = config.out or config.track.with_suffix(".avatar")
     if out.is_dir():
         raise UserError(f"{out} is a folder; name the avatar file to write")
-    device = config.device
-    if device == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    check_device(device)
     perceptual = VggPerceptual(config.perceptual).to(device) if config.perceptual else GradientPyramid()
     split = make_split(config.split, track.segment, config.seed)
     store = FrameStore(track, track.video.locate(config.track), network.size, make_rasterizer())
     recipe = Recipe(steps=config.steps, pairs=config.pairs, seed=config.seed)
-    return Trainer(store, split, network, recipe, perceptual, torch.device(device)), out
-
-
-def _loop(trainer: Trainer, config: TrainConfig, folder: Path, checkpoint: Path) -> int:
-    """0 when all steps are done, else the exit code of the signal that stopped it."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    stop: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: stop.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
-    saved_at, started, start_step = time.monotonic(), time.monotonic(), trainer.next_step
-    shown: dict[str, float] = {}
-    terminal = sys.stdout.isatty()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-
-    with Progress(*columns, disable=not terminal) as progress:
-        task = progress.add_task("training", total=config.steps, completed=trainer.next_step)
-
-        def report(step: int, losses: dict[str, float]) -> None:
-            nonlocal saved_at
-            for key, value in losses.items():
-                shown[key] = 0.95 * shown.get(key, value) + 0.05 * value
-            text = "  ".join(f"{key} {shown[key]:.4f}" for key in ("total", "G.colour", "W.colour") if key in shown)
-            progress.update(task, completed=step, description=text)
-            if not terminal and step % 100 == 0:
-                left = (time.monotonic() - started) / max(step - start_step, 1) * (config.steps - step) / 60
-                print(f"step {step}/{config.steps}  {text}  {left:.0f} min left", flush=True)
-            if step % config.preview_every == 0:
-                _write_preview(trainer, folder / f"preview_{step:06d}.png")
-            if time.monotonic() - saved_at > 120:
-                trainer.save(checkpoint)
-                saved_at = time.monotonic()
-
-        try:
-            done = trainer.run(config.steps, report, lambda: bool(stop))
-        except FloatingPointError as error:
-            raise UserError(f"training diverged: {error}; try another --seed, or fewer --pairs") from error
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    trainer.save(checkpoint)
-    if done:
-        return 0
-    return EXIT_TERMINATED if stop[0] == signal.SIGTERM else EXIT_INTERRUPTED
+    return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks), out
 
 
 def _write_preview(trainer: Trainer, path: Path) -> None:

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.network.config import NetworkConfig
-from models.network.generator import Generator, GeneratorOutput, modulate
+from models.network.generator import GeneratorOutput, make_generator, modulate
+from models.network.harmonics import Limits, harmonics, nearest_seen
+from models.network.published_warp import PastFrame, PublishedWarp
 from models.network.texture import NeuralTexture, sample_texture, smooth_colour
-from models.network.warp import Cache, MotionWarp, PublishedWarp, Target, WarpOutput
+from models.network.warp import Cache, MotionWarp, Target, WarpOutput
 
 
 class View(NamedTuple):
@@ -42,13 +44,20 @@ class AvatarNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.view_limits: Limits | None = None  # none while training widens them
         self.texture = NeuralTexture(config.texture_size, config.texture_levels, config.texture_channels)
-        self.generator = Generator(config)
-        self.warp: MotionWarp | PublishedWarp | None = {
+        self.generator = make_generator(config)
+        self.warp: MotionWarp | PublishedWarp | PastFrame | None = {
             "motion": MotionWarp,
             "published": PublishedWarp,
+            "explicit": PublishedWarp,
+            "past": lambda _: PastFrame(),
             "none": lambda _: None,
         }[config.warp](config)
+
+    def harmonics(self, direction: Tensor) -> Tensor:
+        """[..., 9] of unit directions [..., 3] from the head to the eye, kept within `view_limits`."""
+        return harmonics(direction if self.view_limits is None else nearest_seen(direction, self.view_limits))
 
     def sample(self, view: View, merged: Tensor | None = None) -> Tensor:
         """Texture features before modulation, [B, C, S, S]; its first three channels are supervised as colour."""
@@ -57,9 +66,12 @@ class AvatarNetwork(nn.Module):
     def draw(self, view: View, sampled: Tensor) -> Drawn:
         """G and the cache it leaves behind. Without a warp the cache holds F3 unreduced."""
         features = modulate(sampled, view.sh)
-        out = self.generator(features, view.state[:, :52])
+        again = isinstance(self.warp, PastFrame)
+        # G that looks back as well sees, in its first frame, a head that has kept still
+        out = self.generator(torch.cat([features, features], dim=1) if again else features, view.state[:, :52])
         f3 = out.f3 if self.warp is None else self.warp.prepare(out)
-        cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state)
+        kept = features if again else None
+        cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state, kept)
         return Drawn(out, features, cache)
 
     def target(
@@ -74,6 +86,8 @@ class AvatarNetwork(nn.Module):
         """The warp. Raises ValueError for a baseline avatar."""
         if self.warp is None:
             raise ValueError("this avatar was trained without a warp (--baseline)")
+        if isinstance(self.warp, PastFrame):
+            return self.warp(self.generator, cache, target)
         return self.warp(cache, target)
 
 

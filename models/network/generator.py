@@ -1,4 +1,4 @@
-"""Generator G: a U-Net from sampled texture to colour, mask and the features worth caching (paper section 3.1, 3.2)."""
+"""Generator G: from sampled texture to colour, mask and the features worth caching (paper section 3.1, 3.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.network.config import CACHE_CHANNELS, SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, Norm
+from models.network.config import CACHE_CHANNELS, SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, Norm, Upsampling
+
+LAST_CHANNELS = 4 + CACHE_CHANNELS  # of the last level: colour, mask, and what becomes F5
+RESIDUAL_BLOCKS = 9
 
 
 class GeneratorOutput(NamedTuple):
@@ -55,19 +58,26 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """ReLU, bilinear x2, 3 x 3 convolution, norm: DNR+ (no transposed convolution, hence no checkerboard).
+    """ReLU, bilinear x2, 3 x 3 convolution, norm: DNR+ (no transposed convolution, hence no checkerboard). The way of
+    DNR, "transposed", is a 4 x 4 transposed convolution.
 
     Borders are repeated by the convolution as they are by the enlargement: both then fold into one operator at low
     resolution that is the same everywhere (renderer.cpu_generator), and no zeros are seen beyond the frame.
     """
 
-    def __init__(self, cin: int, cout: int, norm: Norm, last: bool = False) -> None:
+    def __init__(self, cin: int, cout: int, norm: Norm, last: bool = False, way: Upsampling = "bilinear") -> None:
         super().__init__()
-        self.conv = nn.Conv2d(cin, cout, 3, padding=1, padding_mode="replicate")
+        self.conv: nn.Conv2d | nn.ConvTranspose2d
+        if way == "transposed":
+            self.conv = nn.ConvTranspose2d(cin, cout, 4, stride=2, padding=1)
+        else:
+            self.conv = nn.Conv2d(cin, cout, 3, padding=1, padding_mode="replicate")
         self.norm = nn.Identity() if last else make_norm(norm, cout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(F.relu(x), scale_factor=2, mode="bilinear", align_corners=False)
+        x = F.relu(x)
+        if isinstance(self.conv, nn.Conv2d):
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         return self.norm(self.conv(x))
 
 
@@ -88,51 +98,116 @@ class LowPass(nn.Module):
 
 
 class Generator(nn.Module):
-    """Five levels down and up; widths w, 2w, 4w, 8w, 8w of `config.width` (the paper's 128..1024 at w = 128).
+    """What the backbones share: their inputs, the expression's code, the detail branch, and the output.
 
     `config.detail` adds a convolution of the texture's features to the last level: full-size detail that the paper's
     U-Net has no way to carry. `config.expression_code` tells the bottleneck what the face does: wrinkles and shading
     that the mesh does not show, and the outline of hair where tracking took an expression for a turn of the head.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    up: nn.ModuleList
+
+    def __init__(self, config: NetworkConfig, bottleneck: int) -> None:
         super().__init__()
+        n = config.expression_code
+        self.inputs = config.texture_channels * (2 if config.warp == "past" else 1)
+        self.code = nn.Sequential(nn.Linear(52, n), nn.ReLU(), nn.Linear(n, bottleneck)) if n else None
+        self.detail = nn.Conv2d(self.inputs, LAST_CHANNELS, 3, padding=1, bias=False) if config.detail else None
+
+    def levels(self, features: Tensor, expression: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The last three levels before `detail`: [B, 4w, S/4, S/4], [B, 2w, S/2, S/2], [B, 12, S, S]."""
+        raise NotImplementedError
+
+    def coded(self, x: Tensor, expression: Tensor) -> Tensor:
+        """The bottleneck x, told the expression [B, 52]."""
+        return x if self.code is None else x + self.code(expression.to(x.dtype))[:, :, None, None]
+
+    def forward(self, features: Tensor, expression: Tensor) -> GeneratorOutput:
+        """features: [B, inputs, S, S], already modulated by the harmonics. expression: [B, 52]."""
+        f3, level4, last = self.levels(features, expression)
+        if self.detail is not None:
+            last = last + self.detail(features)
+        out = last.float()
+        return GeneratorOutput(
+            rgb=torch.sigmoid(out[:, :3]),
+            mask=torch.sigmoid(out[:, 3:4]),
+            f3=f3,
+            f4=halve(level4[:, -CACHE_CHANNELS:]),
+            f5=halve(last[:, 4:]),
+        )
+
+
+class UnetGenerator(Generator):
+    """Five levels down and up; widths w, 2w, 4w, 8w, 8w of `config.width` (the paper's 128..1024 at w = 128)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
         w, norm = config.width, config.norm
+        super().__init__(config, bottleneck=8 * w)
         widths = [w, 2 * w, 4 * w, 8 * w, 8 * w]
-        ins = [config.texture_channels, *widths[:-1]]
+        ins = [self.inputs, *widths[:-1]]
         self.down = nn.ModuleList(
             Down(i, o, norm, first=k == 0, last=k == 4) for k, (i, o) in enumerate(zip(ins, widths, strict=True))
         )
         self.low_pass = LowPass()
-        n = config.expression_code
-        self.code = nn.Sequential(nn.Linear(52, n), nn.ReLU(), nn.Linear(n, 8 * w)) if n else None
-        last = 4 + CACHE_CHANNELS
-        outs = [8 * w, 8 * w, 4 * w, 2 * w, last]
+        outs = [8 * w, 8 * w, 4 * w, 2 * w, LAST_CHANNELS]
         up_ins = [8 * w, 16 * w, 12 * w, 6 * w, 3 * w]
-        self.detail = nn.Conv2d(config.texture_channels, last, 3, padding=1, bias=False) if config.detail else None
-        self.up = nn.ModuleList(Up(i, o, norm, last=k == 4) for k, (i, o) in enumerate(zip(up_ins, outs, strict=True)))
+        self.up = nn.ModuleList(
+            Up(i, o, norm, k == 4, config.upsampling) for k, (i, o) in enumerate(zip(up_ins, outs, strict=True))
+        )
 
-    def forward(self, features: Tensor, expression: Tensor) -> GeneratorOutput:
-        """features: [B, texture_channels, S, S], already modulated by the harmonics. expression: [B, 52]."""
+    def levels(self, features: Tensor, expression: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         skips: list[Tensor] = []
         x = features
         for down in self.down:
             x = down(x)
             skips.append(x)
-        x = self.low_pass(x)
-        if self.code is not None:
-            x = x + self.code(expression.to(x.dtype))[:, :, None, None]
+        x = self.coded(self.low_pass(x), expression)
         levels: list[Tensor] = []
         for k, up in enumerate(self.up):
             x = up(x if k == 0 else torch.cat([x, skips[4 - k]], dim=1))
             levels.append(x)
-        if self.detail is not None:
-            levels[4] = levels[4] + self.detail(features)
-        out = levels[4].float()
-        return GeneratorOutput(
-            rgb=torch.sigmoid(out[:, :3]),
-            mask=torch.sigmoid(out[:, 3:4]),
-            f3=levels[2],
-            f4=halve(levels[3][:, -CACHE_CHANNELS:]),
-            f5=halve(levels[4][:, 4:]),
+        return levels[2], levels[3], levels[4]
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.first_norm = make_norm(norm, channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.second_norm = make_norm(norm, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.first_norm(self.first(x)))
+        return x + self.second_norm(self.second(y))
+
+
+class ResnetGenerator(Generator):
+    """The paper's second backbone: down to a quarter of the size, nine residual blocks there (Johnson et al. 2016), and
+    up again. What the cache keeps has the U-Net's shapes: F3 are the blocks' features."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        w, norm = config.width, config.norm
+        super().__init__(config, bottleneck=4 * w)
+        self.enter = nn.Conv2d(self.inputs, w, 7, padding=3, padding_mode="replicate")
+        self.enter_norm = make_norm(norm, w)
+        self.down = nn.ModuleList([Down(w, 2 * w, norm), Down(2 * w, 4 * w, norm)])
+        self.blocks = nn.ModuleList(ResidualBlock(4 * w, norm) for _ in range(RESIDUAL_BLOCKS))
+        outs = [2 * w, LAST_CHANNELS]
+        self.up = nn.ModuleList(
+            Up(i, o, norm, k == 1, config.upsampling) for k, (i, o) in enumerate(zip([4 * w, 2 * w], outs, strict=True))
         )
+
+    def levels(self, features: Tensor, expression: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.enter_norm(self.enter(features))
+        for down in self.down:
+            x = down(x)
+        x = self.coded(x, expression)
+        for block in self.blocks:
+            x = block(x)
+        level4 = self.up[0](x)
+        return x, level4, self.up[1](level4)
+
+
+def make_generator(config: NetworkConfig) -> Generator:
+    return ResnetGenerator(config) if config.backbone == "resnet" else UnetGenerator(config)

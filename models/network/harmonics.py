@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from models.geometry import Pose
 
+Limits = tuple[tuple[float, float], tuple[float, float]]
+
 
 def harmonics(direction: torch.Tensor) -> torch.Tensor:
     """[..., 3] unit directions to [..., 9]: Y00, Y1-1, Y10, Y11, Y2-2, Y2-1, Y20, Y21, Y22."""
@@ -26,6 +28,16 @@ def harmonics(direction: torch.Tensor) -> torch.Tensor:
         ],
         dim=-1,
     )
+
+
+def nearest_seen(direction: torch.Tensor, limits: Limits) -> torch.Tensor:
+    """Unit directions [..., 3] brought to the nearest yaw and pitch within `limits`: ((low, high), (low, high)),
+    radians. Yaw is positive on the head's left, pitch upwards. Networks that are told of a direction from beyond what
+    training showed them paint blotches: the second order grows with the angle's square."""
+    x, y, z = direction.unbind(-1)
+    yaw = torch.atan2(x, z).clamp(*limits[0])
+    pitch = torch.asin(y.clamp(-1, 1)).clamp(*limits[1])
+    return torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
 
 
 def view_direction(T_world_head: Pose, eye: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """The warps W: a shallow network that draws the current view from the cached features of an earlier one.
 
-`PublishedWarp` is the paper's (section 3.3): motion is implied by differences of numbers. `MotionWarp` is ours: the
-mesh knows each pixel's way, so the cache is moved along it first and the network only adds a residual. It keeps no
-statistics over the frame, so that crop, tile and full frame agree.
+`MotionWarp` is ours: the mesh knows each pixel's way, so the cache is moved along it first and the network only adds a
+residual. It keeps no statistics over the frame, so that crop, tile and full frame agree. The paper's are in
+published_warp.py.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.network.config import CACHE_CHANNELS, SH_COUNT, NetworkConfig
-from models.network.generator import GeneratorOutput, Up
+from models.network.generator import GeneratorOutput
 
 STATE_SIZE = 52 + 6 + 2  # expression, pose (rotation vector, translation), camera (crop centre)
 
 
 class Cache(NamedTuple):
     """Everything kept of the cached frame. rgb [B, 3, S, S], mask [B, 1, S, S]; f3 [B, C3, S/4, S/4] (already reduced
-    for the motion warp), f4 [B, 8, S/4, S/4], f5 [B, 8, S/2, S/2]; sh [B, 9]; uv [B, 2, S/4, S/4]; state [B, 60]."""
+    for the motion warp; without channels where the warp does not use it), f4 [B, 8, S/4, S/4], f5 [B, 8, S/2, S/2];
+    sh [B, 9]; uv [B, 2, S/4, S/4]; state [B, 60]; features [B, C, S, S]: G's input, where it will be drawn again."""
 
     rgb: Tensor
     mask: Tensor
@@ -31,6 +32,7 @@ class Cache(NamedTuple):
     sh: Tensor
     uv: Tensor
     state: Tensor
+    features: Tensor | None = None
 
 
 class Target(NamedTuple):
@@ -80,17 +82,25 @@ class MotionWarp(nn.Module):
 
     The quarter-size branch sees F3, F4 and what was hidden; the half-size branch sees F5, the texture's features at the
     *new* UV map, and the filled picture with its hidden pixels, four to a channel group. What the mesh cannot show (a
-    wrinkle, a shadow) follows the expression: its change enters both as a bias.
+    wrinkle, a shadow) follows the expression: its change enters both as a bias. Each of these can be left out
+    (NetworkConfig), and so can the network.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        self.config = config
+        if not config.warp_residual:
+            return
         w = config.warp_width
-        self.reduce = nn.Conv2d(4 * config.width, 2 * w, 1)
-        self.change = nn.Sequential(nn.Linear(SH_COUNT + 2 * STATE_SIZE, 32), nn.ReLU(), nn.Linear(32, 2 * w))
-        self.coarse = nn.Conv2d(2 * w + CACHE_CHANNELS + 1, w, 3, padding=1)
+        if config.cache_f3:
+            self.reduce = nn.Conv2d(4 * config.width, 2 * w, 1)
+        if config.warp_change:
+            self.change = nn.Sequential(nn.Linear(SH_COUNT + 2 * STATE_SIZE, 32), nn.ReLU(), nn.Linear(32, 2 * w))
+        coarse = 2 * w * config.cache_f3 + CACHE_CHANNELS * config.cache_f4 + config.warp_hidden
+        self.coarse = nn.Conv2d(coarse, w, 3, padding=1)
         self.coarse_to_fine = nn.Conv2d(w, w, 3, padding=1)
-        self.fine = nn.Conv2d(CACHE_CHANNELS + config.texture_channels + 4 * 5, w, 3, padding=1)
+        fine = CACHE_CHANNELS * config.cache_f5 + config.texture_channels * config.warp_texture
+        self.fine = nn.Conv2d(fine + 4 * (4 + config.warp_hidden), w, 3, padding=1)
         self.residual = nn.Conv2d(w, 16, 3, padding=1)
         nn.init.zeros_(self.residual.weight)
         assert self.residual.bias is not None
@@ -98,7 +108,7 @@ class MotionWarp(nn.Module):
 
     def prepare(self, out: GeneratorOutput) -> Tensor:
         """What of F3 is cached: 1 x 1 to 2 * warp_width channels, paid in the cache pass."""
-        return self.reduce(out.f3)
+        return self.reduce(out.f3) if self.config.warp_residual and self.config.cache_f3 else out.f3[:, :0]
 
     def moved(self, cache: Cache, target: Target) -> Tensor:
         """[B, 4, S, S]: the cached colour and mask moved by the mesh, no network."""
@@ -108,11 +118,16 @@ class MotionWarp(nn.Module):
         """`moved`, with the texture's own colour where it was hidden: an eye under an opening lid would be painted with
         the lid."""
         moved = self.moved(cache, target)
+        if not self.config.warp_fill:
+            return moved
         colour = torch.where(target.hidden > 0, target.colour.to(moved.dtype), moved[:, :3])
         return torch.cat([colour, moved[:, 3:]], dim=1)
 
     def biases(self, sh: Tensor, state: Tensor, cached_state: Tensor) -> tuple[Tensor, Tensor]:
         """What the change of expression and pose adds to the two branches: [B, w] each."""
+        if not self.config.warp_change:
+            nothing = sh.new_zeros(len(sh), self.config.warp_width)
+            return nothing, nothing
         a, b = self.change(change_of_view(sh, state, cached_state)).chunk(2, dim=1)
         return a, b
 
@@ -128,42 +143,28 @@ class MotionWarp(nn.Module):
         return self.residual(F.relu(q + self.fine(fine) + b))
 
     def forward(self, cache: Cache, target: Target) -> WarpOutput:
+        config = self.config
+        filled = self.filled(cache, target).float()
+        if not config.warp_residual:
+            return WarpOutput(filled[:, :3], filled[:, 3:4])
         half = halve_field(target.source)
         quarter = halve_field(half)
         dtype = cache.f5.dtype
-        filled = self.filled(cache, target)
-        hidden, features = target.hidden.to(dtype), F.avg_pool2d(target.features, 2).to(dtype)
-        coarse = [move(cache.f3, quarter), move(cache.f4, quarter), F.avg_pool2d(hidden, 4)]
-        unshuffled = [F.pixel_unshuffle(filled.to(dtype), 2), F.pixel_unshuffle(hidden, 2)]
-        fine = [move(cache.f5, half), features, *unshuffled]
+        coarse, fine = [], []
+        if config.cache_f3:
+            coarse.append(move(cache.f3, quarter))
+        if config.cache_f4:
+            coarse.append(move(cache.f4, quarter))
+        if config.cache_f5:
+            fine.append(move(cache.f5, half))
+        if config.warp_texture:
+            fine.append(F.avg_pool2d(target.features, 2).to(dtype))
+        fine.append(F.pixel_unshuffle(filled.to(dtype), 2))
+        if config.warp_hidden:
+            hidden = target.hidden.to(dtype)
+            coarse.append(F.avg_pool2d(hidden, 4))
+            fine.append(F.pixel_unshuffle(hidden, 2))
         biases = self.biases(target.sh, target.state, cache.state)
         residual = self.correct_joined(torch.cat(coarse, dim=1), torch.cat(fine, dim=1), biases)
-        out = filled.float() + F.pixel_shuffle(residual.float(), 2)
-        return WarpOutput(out[:, :3], out[:, 3:4])
-
-
-class PublishedWarp(nn.Module):
-    """The paper's implicit warp (section 3.3, figure 3), at our expression size.
-
-    Known weakness, kept on purpose: without a change of view direction the skips F4 and F5 are multiplied by zero.
-    """
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        w = config.width
-        self.mlp = nn.Linear(SH_COUNT + 2 * STATE_SIZE, 32)
-        self.up1 = Up(4 * w + CACHE_CHANNELS + 32 + 2, 2 * w, "instance")
-        self.up2 = Up(2 * w + CACHE_CHANNELS, 4, "instance", last=True)
-
-    def prepare(self, out: GeneratorOutput) -> Tensor:
-        return out.f3
-
-    def forward(self, cache: Cache, target: Target) -> WarpOutput:
-        dtype = cache.f3.dtype
-        turn = (target.sh - cache.sh)[:, 1:, None, None].to(dtype)
-        m = F.relu(self.mlp(change_of_view(target.sh, target.state, cache.state)))
-        h, w = cache.f3.shape[-2:]
-        m = m[:, :, None, None].expand(-1, -1, h, w).to(dtype)
-        x = self.up1(torch.cat([cache.f4 * turn, cache.f3, m, (target.uv - cache.uv).to(dtype)], dim=1))
-        out = torch.sigmoid(self.up2(torch.cat([cache.f5 * turn, x], dim=1)).float())
+        out = filled + F.pixel_shuffle(residual.float(), 2)
         return WarpOutput(out[:, :3], out[:, 3:4])

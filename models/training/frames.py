@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -136,12 +137,13 @@ def stack_pictures(samples: list[Sample]) -> Pictures:
     return Pictures(planes("image"), planes("plate"), planes("matte"), planes("inside"))
 
 
-def stack_views(samples: list[Sample]) -> View:
-    """The network's geometry of B samples."""
+def stack_views(samples: list[Sample], spread: Callable[[torch.Tensor], torch.Tensor] = harmonics) -> View:
+    """The network's geometry of B samples. spread: directions [B, 3] to harmonics [B, 9]; `AvatarNetwork.harmonics` of
+    a trained one."""
     return View(
         torch.from_numpy(np.stack([s.raster.attributes for s in samples])),
         torch.from_numpy(np.stack([s.raster.coverage for s in samples])[:, None].astype(np.float32)),
-        harmonics(torch.from_numpy(np.stack([s.view.direction for s in samples]))),
+        spread(torch.from_numpy(np.stack([s.view.direction for s in samples]))),
         torch.from_numpy(np.stack([s.view.state for s in samples])),
     )
 

@@ -21,8 +21,11 @@ class Perceptual(Protocol):
 
 
 def masked_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference where weight [B, 1, S, S] is positive, per channel and weighted pixel."""
-    return ((a - b).abs() * weight).sum() / (weight.sum() * a.shape[1]).clamp_min(1.0)
+    """Mean absolute difference where weight [B, 1, S, S] is positive, per channel and weighted pixel of each picture.
+
+    Then the mean over the pictures, so that it is the same however a batch is shared out."""
+    difference, pixels = ((a - b).abs() * weight).sum((1, 2, 3)), weight.sum((1, 2, 3)) * a.shape[1]
+    return (difference / pixels.clamp_min(1.0)).mean()
 
 
 class GradientPyramid:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.errors import UserError
 from models.network.avatar_network import AvatarNetwork, View, composite
-from models.network.config import NetworkConfig
-from models.network.warp import Cache
+from models.network.config import NetworkConfig, of_generator
+from models.network.generator import Generator
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from models.training.frames import FrameStore, Pictures, stack_motion, stack_pictures, stack_views
+from models.training.frames import FrameStore, Pictures, Sample, stack_motion, stack_pictures, stack_views
 from models.training.losses import Perceptual, masked_l1
+from models.training.parallel import Ranks
 from models.training.splits import Split
 
 EXPRESSION_NOISE = 0.02  # on the weights that the networks are told, so that they cannot name a frame by them
@@ -49,7 +53,11 @@ class Recipe:
 class Trainer:
     """Holds networks, optimiser and the running average; `step` does one update.
 
-    The data of step k depends on (seed, k) alone: a resumed run goes on as if it had never stopped.
+    The data of step k depends on (seed, k, pair) alone: a resumed run goes on as if it had never stopped, and several
+    processes (`ranks`) share the pairs that one would have taken. shared: a network whose texture and G are taken over
+    and kept, so that only the warp learns, and the features F5 that G draws for nobody else.
+
+    Raises UserError for frames without a partner to be warped to, or a shared G of another shape.
     """
 
     def __init__(
@@ -60,20 +68,33 @@ class Trainer:
         recipe: Recipe,
         perceptual: Perceptual,
         device: torch.device,
+        ranks: Ranks | None = None,
+        shared: AvatarNetwork | None = None,
     ) -> None:
         self.store, self.split, self.config, self.recipe = store, split, config, recipe
-        self.perceptual, self.device = perceptual, device
+        self.perceptual, self.device, self.ranks = perceptual, device, ranks or Ranks()
+        self.share = self.ranks.share(recipe.pairs)
+        self._partners = _partners(split, recipe.gaps)
+        if config.warp != "none" and not any(map(len, self._partners.values())):
+            raise UserError("no two frames to train on follow each other: track a longer uninterrupted video")
         torch.manual_seed(recipe.seed)
-        self.network = AvatarNetwork(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = AvatarNetwork(config)
+        self.shared = _digest(shared) if shared is not None else None
+        if shared is not None:
+            _take_over(self.network, shared)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        texture = list(self.network.texture.parameters())
-        rest = [p for name, p in self.network.named_parameters() if not name.startswith("texture.")]
-        groups = [{"params": rest, "lr": recipe.rate}, {"params": texture, "lr": recipe.texture_rate}]
+        if shared is not None:
+            _freeze(self.network)
+        learning = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        texture = [p for name, p in learning if name.startswith("texture.")]
+        rest = [p for name, p in learning if not name.startswith("texture.")]
+        rates = [(rest, recipe.rate), (texture, recipe.texture_rate)]
+        groups = [{"params": params, "lr": rate} for params, rate in rates if params]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
-        self.base_rates = [recipe.rate, recipe.texture_rate]
+        self.base_rates = [rate for params, rate in rates if params]
         self.next_step = 0
         self.log: list[dict[str, float]] = []
-        self._partners = _partners(split, recipe.gaps)
 
     def identity(self) -> dict[str, Any]:
         """What must agree for a checkpoint to be resumed."""
@@ -84,6 +105,7 @@ class Trainer:
             "frames": len(self.store.track),
             "train_frames": len(self.split.train),
             "perceptual": self.perceptual.name,
+            "shared": self.shared,
         }
 
     def save(self, path: Path) -> None:
@@ -95,27 +117,30 @@ class Trainer:
         progress = load_checkpoint(path, self.network, self.average, self.optimizer, self.identity())
         self.next_step, self.log = progress.step, progress.log
 
-    def choose(self, rng: np.random.Generator) -> list[tuple[int, int]]:
-        """Pairs of frames at most `gaps` apart in either direction, within one run of training frames."""
-        pairs = []
-        while len(pairs) < self.recipe.pairs:
-            a = int(rng.choice(self.split.train))
-            partners = self._partners[a]
-            b = int(rng.choice(partners)) if len(partners) else a
-            pairs.append((a, b))
-        return pairs
+    def choose(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Two frames at most `gaps` apart in either direction, within one run of training frames."""
+        a = int(rng.choice(self.split.train))
+        partners = self._partners[a]
+        return a, int(rng.choice(partners)) if len(partners) else a
+
+    def samples(self) -> tuple[list[Sample], Tensor]:
+        """This process's share of the next step: the first frames of its pairs, then the second ones; and noise
+        [B, 52] on their expressions."""
+        first, second, noise = [], [], []
+        for pair in self.share:
+            rng = np.random.default_rng([self.recipe.seed, self.next_step, pair])
+            a, b = self.choose(rng)
+            first.append(self.store.jittered(a, rng))
+            second.append(self.store.jittered(b, rng))
+            noise.append(rng.normal(0, EXPRESSION_NOISE, (2, 52)).astype(np.float32))
+        return first + second, torch.from_numpy(np.stack(noise, axis=1)).flatten(0, 1)
 
     def step(self) -> dict[str, float]:
         """One update; returns the losses. Raises FloatingPointError, updating nothing, when the loss is not finite."""
-        recipe = self.recipe
-        rng = np.random.default_rng([recipe.seed, self.next_step])
-        pairs = self.choose(rng)
-        first = [self.store.jittered(a, rng) for a, _ in pairs]
-        second = [self.store.jittered(b, rng) for _, b in pairs]
-        samples = first + second
+        recipe, n = self.recipe, len(self.share)
+        samples, noise = self.samples()
         pictures = Pictures(*(t.to(self.device) for t in stack_pictures(samples)))
         view = View(*(t.to(self.device) for t in stack_views(samples)))
-        noise = torch.from_numpy(rng.normal(0, EXPRESSION_NOISE, (len(samples), 52)).astype(np.float32))
         view.state[:, :52] += noise.to(self.device)
         weight = pictures.inside * _face_weight(samples, recipe.face_weight, self.device)
         self._set_rates()
@@ -123,33 +148,37 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
             sampled = self.network.sample(view)
             drawn = self.network.draw(view, sampled.contiguous(memory_format=torch.channels_last))
-            losses = self._picture_losses("G", drawn.output.rgb, drawn.output.mask, pictures, weight)
-            losses["texture"] = recipe.texture_weight * masked_l1(
-                sampled[:, :3], pictures.image, view.coverage * pictures.matte * pictures.inside
-            )
-            losses["decay"] = self.network.texture.decay()
-            if self.network.warp is not None:
-                source, hidden = stack_motion(samples, second + first, self.store.rasterize, self.store.rig)
-                n = len(pairs)
-                swap = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(self.device)
-                features = drawn.features[swap]
-                target = self.network.target(
-                    View(*(t[swap] for t in view)), features, source.to(self.device), hidden.to(self.device)
+            losses: dict[str, Tensor] = {}
+            if self.shared is None:
+                losses = self._picture_losses("G", drawn.output.rgb, drawn.output.mask, pictures, weight)
+                losses["texture"] = recipe.texture_weight * masked_l1(
+                    sampled[:, :3], pictures.image, view.coverage * pictures.matte * pictures.inside
                 )
-                warped = self.network.redraw(Cache(*drawn.cache), target)
+                losses["decay"] = self.network.texture.decay()
+            if self.network.warp is not None:
+                others = samples[n:] + samples[:n]
+                source, hidden = stack_motion(samples, others, self.store.rasterize, self.store.rig)
+                swap = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(self.device)
+                target = self.network.target(
+                    View(*(t[swap] for t in view)), drawn.features[swap], source.to(self.device), hidden.to(self.device)
+                )
+                warped = self.network.redraw(drawn.cache, target)
                 swapped = Pictures(*(t[swap] for t in pictures))
                 for name, value in self._picture_losses("W", warped.rgb, warped.mask, swapped, weight[swap]).items():
                     losses[name] = recipe.warp_weight * value
         total = torch.stack([value.float() for value in losses.values()]).sum()
-        if not bool(torch.isfinite(total)):
-            raise FloatingPointError(f"the loss became {float(total.detach())} at step {self.next_step}")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        report = {"total": total.detach(), **{name: value.detach().float() for name, value in losses.items()}}
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.ranks.average([*report.values(), *gradients])
+        if not bool(torch.isfinite(report["total"])):
+            raise FloatingPointError(f"the loss became {float(report['total'])} at step {self.next_step}")
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self._update_average()
         self.next_step += 1
-        return {"total": float(total.detach()), **{name: float(value.detach()) for name, value in losses.items()}}
+        return {name: float(value) for name, value in report.items()}
 
     def _picture_losses(
         self, who: str, rgb: Tensor, mask: Tensor, pictures: Pictures, weight: Tensor
@@ -173,19 +202,73 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.recipe.average, (self.next_step + 1) / (self.next_step + 10))
-        mine, theirs = list(self.average.parameters()), list(self.network.parameters())
+        mine: list[Tensor] = list(self.average.parameters())
+        theirs: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
 
     def run(self, until: int, report: Callable[[int, dict[str, float]], None], stopped: Callable[[], bool]) -> bool:
         """Steps up to `until`; `report(step, losses)` after each. Returns False when `stopped()` said so."""
         while self.next_step < until:
-            if stopped():
+            if self.ranks.any(stopped(), self.device):
                 return False
             losses = self.step()
             if self.next_step % 25 == 0 or self.next_step == until:
                 self.log.append({"step": float(self.next_step), **losses})
             report(self.next_step, losses)
         return True
+
+
+def _digest(network: AvatarNetwork) -> str:
+    """SHA-256 of texture and G."""
+    digest = hashlib.sha256()
+    for part in (network.texture, network.generator):
+        for value in part.state_dict().values():
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _take_over(network: AvatarNetwork, shared: AvatarNetwork) -> None:
+    if network.config.warp in ("none", "past"):
+        raise UserError(f"warp {network.config.warp} has nothing to learn on a shared G: train one of its own")
+    mine, theirs = of_generator(network.config), of_generator(shared.config)
+    if mine != theirs:
+        differ = ", ".join(f"{k} {theirs[k]} where {mine[k]} is wanted" for k in mine if mine[k] != theirs[k])
+        raise UserError(f"the shared G has another shape ({differ}): train one of its own")
+    generator = network.generator
+    fresh = [rows.detach().clone() for rows in _last_rows(generator)]
+    network.texture.load_state_dict(shared.texture.state_dict())
+    generator.load_state_dict(shared.generator.state_dict())
+    with torch.no_grad():  # F5 begins anew: what another warp made of it would favour the like of that
+        for rows, new in zip(_last_rows(generator), fresh, strict=True):
+            rows[4:] = new[4:]
+
+
+def _freeze(network: AvatarNetwork) -> None:
+    """Only the warp learns, and the rows of G's last level that become F5: G's own picture stays bit for bit."""
+    network.texture.requires_grad_(False)
+    generator = network.generator.requires_grad_(False)
+    for parameter, outputs in _last_level(generator):
+        parameter.requires_grad_(True)
+        parameter.register_hook(functools.partial(_keep_picture, outputs=outputs))
+
+
+def _last_level(generator: Generator) -> list[tuple[Tensor, int]]:
+    """Weights of G's last level, with the dimension that counts its outputs: colour, mask, and eight of F5."""
+    last = generator.up[-1].conv
+    assert isinstance(last, torch.nn.Conv2d | torch.nn.ConvTranspose2d) and last.bias is not None
+    weights = [(last.weight, int(isinstance(last, torch.nn.ConvTranspose2d))), (last.bias, 0)]
+    return weights + ([(generator.detail.weight, 0)] if generator.detail is not None else [])
+
+
+def _last_rows(generator: Generator) -> list[Tensor]:
+    return [parameter.detach().movedim(outputs, 0) for parameter, outputs in _last_level(generator)]
+
+
+def _keep_picture(gradient: Tensor, outputs: int) -> Tensor:
+    """Nothing for the first four outputs."""
+    kept = gradient.clone()
+    kept.movedim(outputs, 0)[:4] = 0
+    return kept
 
 
 def _partners(split: Split, gaps: int) -> dict[int, np.ndarray]:

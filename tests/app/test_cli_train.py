@@ -11,6 +11,7 @@ import pytest
 
 from app.cli import main
 from models.avatar_file import load_avatar, read_manifest
+from models.network.catalogue import model_config
 from models.track_file import save_track
 from tests.synthetic_subject import film
 
@@ -96,3 +97,13 @@ def test_bad_input_is_one_line(track: Path, tmp_path: Path, capsys: pytest.Captu
         error = capsys.readouterr().err
         assert error.startswith("visavis: ") and error.count("\n") == 1, (words, error)
         assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("name", ["dnr++", "explicit"])
+def test_a_named_model_becomes_an_avatar(track: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "m.avatar"
+    words = ["train", str(track), "-o", str(out), *TINY, "--steps", "2", "--model", name, "--set", "norm=group"]
+    assert main(words) == 0
+    loaded = load_avatar(out).network.config
+    assert loaded == model_config(name, size=64, width=8, texture_size=64, warp_width=8, norm="group")
+    assert "warp_1x" in read_manifest(out)["figures"]

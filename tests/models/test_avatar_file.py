@@ -11,6 +11,7 @@ import torch
 from models.avatar_file import MAX_PLATE_SIDE, Avatar, load_avatar, read_manifest, save_avatar
 from models.errors import UserError
 from models.network.config import NetworkConfig
+from models.network.harmonics import harmonics
 from tests.synthetic_avatar import untrained_avatar
 from tests.synthetic_subject import film
 
@@ -62,6 +63,30 @@ def test_what_was_saved_is_loaded(avatar: Avatar, saved: Path) -> None:
 def test_the_performance_is_relative_to_the_rest_pose(avatar: Avatar) -> None:
     assert np.abs(np.median(avatar.performance.position, axis=0)).max() < 5e-3
     assert avatar.manifest["ranges"]["view_yaw_degrees"][0] < -5  # it turned to its left
+
+
+def test_directions_beyond_those_of_training_are_told_as_the_nearest_seen(saved: Path) -> None:
+    ranges = {"view_yaw_degrees": [-20, 25.0], "view_pitch_degrees": [-10.0, 5.0]}
+    edit_manifest(saved, ranges=ranges)
+    network = load_avatar(saved).network
+
+    def toward(yaw: float, pitch: float) -> torch.Tensor:
+        y, p = np.radians([yaw, pitch])
+        return torch.tensor([np.sin(y) * np.cos(p), np.sin(p), np.cos(y) * np.cos(p)], dtype=torch.float32)
+
+    for inside in ((0, 0), (-22, -12), (27, 7)):  # three degrees more than the manifest's percentiles
+        torch.testing.assert_close(network.harmonics(toward(*inside)), harmonics(toward(*inside)))
+    for beyond, told in (((60, 0), (28, 0)), ((-90, 30), (-23, 8)), ((10, -80), (10, -13))):
+        torch.testing.assert_close(network.harmonics(toward(*beyond)), harmonics(toward(*told)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [None, [], {"view_yaw_degrees": [5, -5]}, {"view_yaw_degrees": ["a", "b"]}, {"view_yaw_degrees": [0, 1e9]}],
+)
+def test_an_avatar_that_does_not_say_what_it_saw_is_told_of_any_direction(saved: Path, ranges: object) -> None:
+    edit_manifest(saved, ranges=ranges)
+    assert load_avatar(saved).network.view_limits is None
 
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:

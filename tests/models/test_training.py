@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,11 @@ import torch
 
 from models.errors import UserError
 from models.evaluation.offline import draw_frame, evaluate, late_frame
+from models.network.avatar_network import AvatarNetwork
 from models.network.config import NetworkConfig
 from models.training.frames import FrameStore
 from models.training.losses import GradientPyramid, VggPerceptual, masked_l1
+from models.training.parallel import Ranks
 from models.training.splits import BLOCK, make_split, pairs_at
 from models.training.trainer import Recipe, Trainer
 from renderer.raster import make_rasterizer
@@ -85,7 +88,7 @@ def test_training_learns_and_the_warp_beats_the_late_frame(store: FrameStore) ->
     assert rows["warp_2x"]["frames"] == rows["warp_d1"]["frames"] + rows["warp_d2"]["frames"]
 
 
-@pytest.mark.parametrize("kind", ["motion", "published", "none"])
+@pytest.mark.parametrize("kind", ["motion", "published", "past", "none"])
 def test_a_resumed_run_equals_an_uninterrupted_one(store: FrameStore, tmp_path: Path, kind: str) -> None:
     config = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8, warp=kind)  # type: ignore[arg-type]
     whole = trainer(store, 8, config)
@@ -135,7 +138,7 @@ def test_a_late_frame_stays_where_it_was_in_the_video(store: FrameStore) -> None
 
 def test_pairs_of_frames_go_both_ways_in_time(store: FrameStore) -> None:
     t = trainer(store, 1)
-    gaps = [b - a for seed in range(40) for a, b in t.choose(np.random.default_rng(seed))]
+    gaps = [b - a for a, b in (t.choose(np.random.default_rng(seed)) for seed in range(80))]
     assert min(gaps) < -3 and max(gaps) > 3 and max(map(abs, gaps)) <= t.recipe.gaps
 
 
@@ -169,3 +172,58 @@ def test_vgg_weights_are_read_as_tensors_only(tmp_path: Path) -> None:
     loss = VggPerceptual(good)
     a, inside = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
     assert loss(a, a, inside) == 0 and loss(a, 1 - a, inside) > 0
+
+
+@pytest.mark.parametrize("kind", ["motion", "published", "resnet", "transposed"])
+def test_on_a_shared_g_only_the_warp_and_f5_learn(store: FrameStore, kind: str) -> None:
+    extra = {"resnet": {"backbone": "resnet"}, "transposed": {"upsampling": "transposed"}}.get(kind, {})
+    config = replace(CONFIG, **extra, warp="published" if kind == "published" else "motion")
+    shared = trainer(store, 2, replace(config, warp="none")).average
+    for parameter in shared.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    t = Trainer(store, make_split("blocks", store.track.segment), config, Recipe(steps=3), GradientPyramid(),
+                torch.device("cpu"), shared=shared)  # fmt: skip
+    with torch.inference_mode():
+        before, expected = draw_frame(t.network.eval(), store, 3), draw_frame(shared.eval(), store, 3)
+    losses = t.step()
+    t.step()
+    assert not any(name.startswith("G.") or name in ("texture", "decay") for name in losses)
+    with torch.inference_mode():
+        after, mean = draw_frame(t.network.eval(), store, 3), draw_frame(t.average, store, 3)
+    assert torch.equal(after.g, expected.g) and torch.equal(mean.g, expected.g), "its picture is kept bit for bit"
+    assert torch.equal(after.drawn.cache.f4, before.drawn.cache.f4)
+    torch.manual_seed(0)
+    fresh = AvatarNetwork(config)
+    assert t.network.warp is not None and fresh.warp is not None
+    moved = [not torch.equal(a, b) for a, b in zip(t.network.warp.parameters(), fresh.warp.parameters(), strict=True)]
+    assert sum(moved) > len(moved) / 2
+    if kind == "motion":  # its first step only reaches the residual's zeros; F5 follows from the second on
+        assert not torch.equal(after.drawn.cache.f5, before.drawn.cache.f5)
+
+
+def test_a_shared_g_must_have_the_same_shape(store: FrameStore) -> None:
+    shared = trainer(store, 2, replace(CONFIG, warp="none", detail=False)).average
+    split = make_split("blocks", store.track.segment)
+    for config, says in ((CONFIG, "detail False where True is wanted"), (replace(CONFIG, warp="none"), "nothing to")):
+        with pytest.raises(UserError, match=says):
+            Trainer(store, split, config, Recipe(), GradientPyramid(), torch.device("cpu"), shared=shared)
+
+
+def test_what_two_processes_see_is_what_one_would_have_seen(store: FrameStore) -> None:
+    whole = trainer(store, 1)
+    samples, noise = whole.samples()
+    n = len(samples) // 2
+    for rank in range(2):
+        part = Trainer(store, whole.split, CONFIG, Recipe(steps=1), GradientPyramid(), torch.device("cpu"),
+                       Ranks(rank, 2))  # fmt: skip
+        mine, its_noise = part.samples()
+        assert [s.view.crop for s in mine] == [samples[rank].view.crop, samples[n + rank].view.crop]
+        assert torch.equal(its_noise, noise[[rank, n + rank]])
+    with pytest.raises(UserError, match="2 pairs per step on 3 processes: give --pairs a multiple"):
+        Ranks(0, 3).share(2)
+
+
+def test_a_track_without_consecutive_frames_trains_no_warp(store: FrameStore) -> None:
+    lonely = replace(make_split("blocks", store.track.segment), block=np.arange(len(store.track)))
+    with pytest.raises(UserError, match="longer uninterrupted"):
+        Trainer(store, lonely, CONFIG, Recipe(), GradientPyramid(), torch.device("cpu"))
