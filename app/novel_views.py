@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.files import write_png
+from app.progress import Show, progress
 from models.avatar_file import Avatar, load_avatar
 from models.errors import UserError
 from models.evaluation.alignment import ViewGeometry, exact_geometry, placed_geometry
@@ -52,13 +52,13 @@ def evaluate_novel_views(config: NovelViews) -> int:
         "noise_ceiling": shoot.manifest.get("noise_ceiling"),
         "geometry": {},
     }
-    with _progress() as show:
+    with progress() as show:
         ways: dict[str, Callable[[], ViewGeometry]] = {
             "tracked": lambda: _tracked(config, avatar, shoot, show),
             "exact": lambda: exact_geometry(shoot, avatar.rig),
         }
         for name, make in ways.items():
-            geometry = _thinned(make(), config.frames)
+            geometry = make().thinned(config.frames)
             models = evaluate_views(
                 avatar.network, shoot, geometry, rasterize, perceptual, lambda done, total, n=name: show(n, done, total)
             )
@@ -73,7 +73,7 @@ def evaluate_novel_views(config: NovelViews) -> int:
     return 0
 
 
-def _tracked(config: NovelViews, avatar: Avatar, shoot: Shoot, show: Callable[[str, int, int], None]) -> ViewGeometry:
+def _tracked(config: NovelViews, avatar: Avatar, shoot: Shoot, show: Show) -> ViewGeometry:
     """From the first camera's pictures alone; the other cameras are placed by the shoot's calibration."""
     camera = shoot.cameras[0]
     if config.track is not None:
@@ -100,15 +100,6 @@ def _tracked(config: NovelViews, avatar: Avatar, shoot: Shoot, show: Callable[[s
     return placed_geometry(shoot, avatar.rig, heads, moments, camera.T_world_camera)
 
 
-def _thinned(geometry: ViewGeometry, frames: int) -> ViewGeometry:
-    """About `frames` of its heads, spread evenly; 0 for all."""
-    if not 0 < frames < len(geometry.heads):
-        return geometry
-    chosen = np.unique(np.linspace(0, len(geometry.heads) - 1, frames).round().astype(int))
-    heads = tuple(geometry.heads[i] for i in chosen.tolist())
-    return ViewGeometry(geometry.rig, heads, geometry.moments[chosen], geometry.scale)
-
-
 def print_views(report: dict[str, Any]) -> None:
     ceiling = report["noise_ceiling"] or {}
     print(f"{report['avatar']} against {report['shoot']}: {report['moments']} moments, {report['cameras']} cameras")
@@ -127,20 +118,3 @@ def print_views(report: dict[str, Any]) -> None:
                     f"{geometry:9}{model:9}{name:>5}{row['psnr']:12.2f}{row['ssim']:8.4f}{row['face']['psnr']:11.2f}"
                     f"{row['face']['psnr'] - front:+10.2f}{row['perceptual']:11.4f}{outline}{row['frames']:6d}"
                 )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """One bar per stage, as the stages begin."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=total or None)
-
-        yield show

@@ -1,6 +1,6 @@
 """`visavis evaluate name.avatar clip.track`: how right its pictures are on frames that it was not trained on.
 
-With --views, on a rendered shoot: how right they are from other cameras.
+--online, --flicker, --views and --camera-only are further protocols; each prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ import tyro
 
 from models.errors import UserError
 
+DISTANCES = (1, 2, 4, 8)
+MAX_DISTANCE = 1000
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Measure an avatar on held-out frames: PSNR, SSIM, L1 of G, of the warps and of what a display shows without.
+    """Measure an avatar on held-out frames: PSNR, SSIM, L1 of G, of the warps and of what a display shows without; what
+    they cost; with --online, at the source's own frame rate; with --flicker, from frame to frame.
 
     With --views: from the cameras of a rendered shoot, with tracked and with exact geometry."""
 
@@ -31,6 +35,9 @@ class EvaluateConfig:
     json: Path | None = None
     """Write the figures to this file."""
 
+    table: Path | None = None
+    """Write the Markdown table to this file (not of --views alone)."""
+
     split: Literal["most", "blocks", "tail"] | None = None
     """Another split than the avatar was trained with: then it has seen some of these frames, which is said."""
 
@@ -40,8 +47,27 @@ class EvaluateConfig:
     strip: Path | None = None
     """Write a PNG of frames in a row: truth, G, warp 1x, warp 2x."""
 
+    warp_distance: str | None = None
+    """How many frames the cache is back: 1..8, or 1,2,4,8 (the default)."""
+
+    online: bool = False
+    """What is on display as each source frame comes, with G alone and with the schedule. Wants a 60 fps clip."""
+
+    service: str | None = None
+    """With --online: how long jobs take, and workers: cache=18ms,warp=8.5ms,workers=2. What is left out is measured
+    here (workers: 2)."""
+
+    flicker: bool = False
+    """How much successive frames change where the truth does not, at cache hand-overs and elsewhere."""
+
+    device: str = "cpu"
+    """The device whose latencies are measured: cpu, cuda:0, ..."""
+
     views: Path | None = None
     """The folder of a shoot (python -m assets.performer shoot): measure novel views against it."""
+
+    camera_only: tuple[float, ...] = ()
+    """With --views: degrees that the viewer has moved around a still face since the cache was drawn."""
 
     sheet: Path | None = None
     """With --views: write a PNG, the truth above the rendering, a column per camera (and a second one, -exact)."""
@@ -54,9 +80,12 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig) -> int:
-    """Returns 0. Raises UserError when avatar and track do not belong together."""
+    """Returns 0. Raises UserError when avatar and track do not belong together, or a protocol does not fit them."""
     _check(config)
-    if config.views is not None:
+    from app.memory import keep_freed_memory
+
+    keep_freed_memory()
+    if config.views is not None and not config.camera_only:
         from app.novel_views import NovelViews, evaluate_novel_views
 
         return evaluate_novel_views(
@@ -65,72 +94,87 @@ def evaluate(config: EvaluateConfig) -> int:
                 config.vgg16,
             )
         )  # fmt: skip
-    if config.track is None:
-        raise UserError("give the track that the avatar was trained on, or a shoot with --views")
-    from app.files import write_png
-    from models.avatar_file import load_avatar
-    from models.evaluation.offline import evaluate as evaluate_offline
-    from models.files import atomic_write
-    from models.track_file import load_track
-    from models.training.frames import FrameStore
-    from models.training.preview import preview
-    from models.training.splits import make_split
-    from renderer.raster import make_rasterizer
+    distances = parse_distances(config.warp_distance) if config.warp_distance is not None else DISTANCES
 
-    avatar = load_avatar(config.avatar)
-    track = load_track(config.track)
-    trained = avatar.manifest.get("training", {})
-    if trained.get("video_sha256") != track.video.sha256:
-        raise UserError(f"{config.avatar} was trained on another video than {config.track} tracks: give its own track")
-    name = config.split or trained.get("split", "most")
-    split = make_split(name, track.segment, int(trained.get("seed", 0)))
-    store = FrameStore(track, track.video.locate(config.track), avatar.network.config.size, make_rasterizer())
-    test = split.test[: config.frames] if config.frames > 0 else split.test
-    rows = evaluate_offline(avatar.network, store, test, split.block)
-    report: dict[str, Any] = {
-        "sequence": track.video.name,
-        "split": name,
-        "held_out": name == trained.get("split"),
-        "frames": len(test),
-        "models": rows,
-        "gains_db": gains(rows),
-    }
-    print_table(report)
+    from app.command_line import as_typed
+    from app.progress import progress
+    from models.evaluation.tables import markdown
+    from models.files import atomic_write
+
+    with progress() as show:
+        report = {**_report(config, distances, show), "command": as_typed("evaluate", config)}
+    text = "\n".join(markdown(report))
+    print(text)
     if config.json:
         with atomic_write(config.json) as file:
             file.write((json_module.dumps(report, indent=2) + "\n").encode())
-    if config.strip:
-        write_png(config.strip, preview(avatar.network, store, test, split.block, rows=6))
+    if config.table:
+        with atomic_write(config.table) as file:
+            file.write(f"`{report['command']}`\n\n{text}\n".encode())
     return 0
+
+
+def _report(config: EvaluateConfig, distances: tuple[int, ...], show: Any) -> dict[str, Any]:
+    if config.views is not None:
+        from app.camera_motion import camera_motion
+
+        return camera_motion(config.avatar, config.views, config.camera_only, config.frames, show)
+    if config.track is None:
+        raise UserError("give the track that the avatar was trained on, or a shoot with --views")
+
+    from app.evaluation import flicker, load_material, offline, online, parse_service
+
+    service = parse_service(config.service or "")
+    material = load_material(config.avatar, config.track, config.split, config.frames)
+    if config.online:
+        return online(material, service, config.device, show)
+    if config.flicker:
+        return flicker(material, show)
+    report = offline(material, distances, config.device, show)
+    if config.strip:
+        from app.files import write_png
+        from models.training.preview import preview
+
+        write_png(
+            config.strip, preview(material.avatar.network, material.store, material.test, material.split.block, rows=6)
+        )
+    return report
+
+
+def parse_distances(text: str) -> tuple[int, ...]:
+    """ "1..8", "1,2,4" or "3". Raises UserError for anything else."""
+    try:
+        if ".." in text:
+            first, last = (int(word) for word in text.split("..", 1))
+            found = tuple(range(first, min(last, MAX_DISTANCE + 1) + 1))
+        else:
+            found = tuple(dict.fromkeys(int(word) for word in text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1 or max(found) > MAX_DISTANCE:
+        raise UserError(f"--warp-distance {text}: write frames as 1..8, 1,2,4 or 3, from 1 to {MAX_DISTANCE}")
+    return found
 
 
 def _check(config: EvaluateConfig) -> None:
     """An option that would silently do nothing is a mistake."""
-    only_views, only_track = ("sheet", "face_model", "vgg16"), ("split", "strip")
-    for name in only_track if config.views is not None else only_views:
-        if getattr(config, name) is not None:
-            word = "goes without" if config.views is not None else "needs"
-            raise UserError(f"--{name.replace('_', '-')} {word} --views; see visavis evaluate --help")
-
-
-def gains(rows: dict[str, Any]) -> dict[str, float]:
-    """On the face box: PSNR of the warp over G's last frame shown late, per distance."""
-    distances = [key.removeprefix("late_") for key in rows if key.startswith("late_")]
-    return {
-        f"warp_over_late_{d}": round(rows[f"warp_d{d}"]["face"]["psnr"] - rows[f"late_{d}"]["face"]["psnr"], 3)
-        for d in distances
-        if f"warp_d{d}" in rows
+    default = EvaluateConfig(config.avatar)
+    needs = {
+        "sheet": "--views", "face_model": "--views", "vgg16": "--views", "camera_only": "--views", "service": "--online"
+    }  # fmt: skip
+    for name, mode in needs.items():
+        if getattr(config, name) != getattr(default, name) and not getattr(config, mode.removeprefix("--")):
+            raise UserError(f"--{name.replace('_', '-')} needs {mode}; see visavis evaluate --help")
+    if config.table and config.views and not config.camera_only:
+        raise UserError("--table goes without --views alone: it prints its table; see visavis evaluate --help")
+    without = {
+        "views": ("split", "strip", "online", "flicker", "warp_distance", "device"),
+        "camera_only": ("track", "sheet", "face_model", "vgg16"),
+        "online": ("flicker", "warp_distance", "strip"),
+        "flicker": ("warp_distance", "strip", "device"),
     }
-
-
-def print_table(report: dict[str, Any]) -> None:
-    seen = "" if report["held_out"] else "  (the avatar was trained with another split: it may have seen these frames)"
-    print(f"{report['sequence']}, split {report['split']}, {report['frames']} held-out frames{seen}")
-    print(f"{'':10}{'frame PSNR':>12}{'SSIM':>9}{'L1':>9}{'face PSNR':>12}{'to G':>9}{'n':>6}")
-    for name, row in report["models"].items():
-        print(
-            f"{name:10}{row['psnr']:12.2f}{row['ssim']:9.4f}{row['l1']:9.4f}{row['face']['psnr']:12.2f}"
-            f"{row['to_g_face_psnr']:9.2f}{row['frames']:6d}"
-        )
-    for name, value in report["gains_db"].items():
-        print(f"{name.replace('_', ' ')}: {value:+.2f} dB on the face")
+    for mode, names in without.items():
+        for name in names:
+            if getattr(config, mode) and getattr(config, name) != getattr(default, name):
+                option = "a track" if name == "track" else f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} goes without --{mode.replace('_', '-')}; see visavis evaluate --help")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,13 @@ class ViewGeometry:
     def eye(self, T_world_camera: Pose) -> Pose:
         """A camera of the shoot in this world."""
         return Pose(T_world_camera.position / self.scale, T_world_camera.orientation)
+
+    def thinned(self, count: int) -> ViewGeometry:
+        """About `count` of its heads, spread evenly; all for 0."""
+        if not 0 < count < len(self.heads):
+            return self
+        chosen = np.unique(np.linspace(0, len(self.heads) - 1, count).round().astype(int))
+        return replace(self, heads=tuple(self.heads[i] for i in chosen.tolist()), moments=self.moments[chosen])
 
 
 def exact_geometry(shoot: Shoot, rig: HeadRig, rounds: int = 3) -> ViewGeometry:

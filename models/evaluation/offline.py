@@ -47,7 +47,7 @@ class DrawnFrame(NamedTuple):
 
 def draw_frame(network: AvatarNetwork, store: Samples, i: int) -> DrawnFrame:
     sample = store.sample(i)
-    pictures, view = stack_pictures([sample]), stack_views([sample])
+    pictures, view = stack_pictures([sample]), stack_views([sample], network.harmonics)
     drawn = network.draw(view, network.sample(view))
     g = composite(drawn.output.rgb.float(), drawn.output.mask.float(), pictures.plate)
     return DrawnFrame(sample, pictures.image[0], g[0], pictures.inside[0], pictures.plate[0], drawn)
@@ -57,7 +57,7 @@ def warp_frame(network: AvatarNetwork, store: Samples, cached: DrawnFrame, targe
     """ "warp": the network's picture [3, S, S] of the target from the cached frame; "mesh": the same without the
     residual, where the warp is ours."""
     source, hidden = stack_motion([cached.sample], [target.sample], store.rasterize, store.rig)
-    view = stack_views([target.sample])
+    view = stack_views([target.sample], network.harmonics)
     new = network.target(view, target.drawn.features, source, hidden)
     out = network.redraw(cached.drawn.cache, new)
     plate = target.plate[None]
@@ -104,22 +104,23 @@ def evaluate(
     for i in indices.tolist():
         target = draw_frame(network, store, i)
         kept = {k: v for k, v in kept.items() if i - k <= max(distances, default=0)}
-        _add(rows["G"], target, target.g)
+        rows["G"].append(score(target, target.g))
         for d in distances:
             cached = kept.get(wanted[d].get(i, -1))
             if cached is None:
                 continue
-            _add(rows[f"late_{d}"], target, late_frame(cached, target))
+            rows[f"late_{d}"].append(score(target, late_frame(cached, target)))
             if network.warp is not None:
                 for name, picture in warp_frame(network, store, cached, target).items():
-                    _add(rows[f"{name}_d{d}"], target, picture)
-            _add(rows[f"G_d{d}"], target, target.g)  # G on exactly the frames that have a partner at this distance
+                    rows[f"{name}_d{d}"].append(score(target, picture))
+            rows[f"G_d{d}"].append(score(target, target.g))  # on exactly the frames that have a partner at d
         kept[i] = target
         tick()
     if rows.get("warp_d1"):
         rows["warp_1x"] = rows["warp_d1"]
-        rows["warp_2x"] = rows["warp_d1"] + rows.get("warp_d2", [])
-    return {name: _summary(values) for name, values in rows.items() if values}
+        if rows.get("warp_d2"):
+            rows["warp_2x"] = rows["warp_d1"] + rows["warp_d2"]
+    return {name: summarize(values) for name, values in rows.items() if values}
 
 
 class Row(NamedTuple):
@@ -130,19 +131,19 @@ class Row(NamedTuple):
     to_g: float
 
 
-def _add(rows: list[Row], target: DrawnFrame, picture: Tensor) -> None:
+def score(target: DrawnFrame, picture: Tensor) -> Row:
+    """picture [3, S, S] as a drawing of `target`."""
     x0, y0, x1, y1 = target.sample.box
     face = (slice(None), slice(y0, y1), slice(x0, x1))
-    rows.append(
-        Row(
-            figures(picture, target.truth, target.inside),
-            figures(picture[face], target.truth[face], target.inside[face]),
-            psnr(picture[face], target.g[face]),
-        )
+    return Row(
+        figures(picture, target.truth, target.inside),
+        figures(picture[face], target.truth[face], target.inside[face]),
+        psnr(picture[face], target.g[face]),
     )
 
 
-def _summary(rows: list[Row]) -> dict[str, Any]:
+def summarize(rows: list[Row]) -> dict[str, Any]:
+    """Means, rounded, as reports hold them. Raises ValueError for no rows."""
     frame, face = mean_figures([row.frame for row in rows]), mean_figures([row.face for row in rows])
     return {
         "psnr": round(frame.psnr, 3),

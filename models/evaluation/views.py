@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import cv2
@@ -56,6 +57,16 @@ class ViewStore:
         """G's picture of a view, with its truth."""
         self.views.append(view)
         return draw_frame(network, self, len(self.views) - 1)
+
+    def targets(
+        self, network: AvatarNetwork, tick: Callable[[int, int], None]
+    ) -> Iterator[tuple[int, ShootCamera, DrawnFrame]]:
+        """G's picture of every head from every camera; tick(done, total) after each is dealt with."""
+        cameras, total = self.shoot.cameras, len(self.geometry.heads) * len(self.shoot.cameras)
+        for done, (number, camera) in enumerate(product(range(len(self.geometry.heads)), cameras), 1):
+            self.views.clear()
+            yield number, camera, self.draw(network, View(number, camera))
+            tick(done, total)
 
     def warp(self, network: AvatarNetwork, cached: DrawnFrame, target: DrawnFrame) -> Tensor:
         """[3, S, S]: the warp's picture of the target from the cached view."""
@@ -154,24 +165,19 @@ def evaluate_views(
     network.eval()
     rows: dict[tuple[str, str], list[_Row]] = {}
     store = ViewStore(shoot, geometry, network.config.size, rasterize)
-    total = len(geometry.heads) * len(shoot.cameras)
-    for number in range(len(geometry.heads)):
-        for k, camera in enumerate(shoot.cameras):
-            store.views.clear()
-            target = store.draw(network, View(number, camera))
-            pictures = [("G", target.g)]
-            if network.warp is not None:
-                for distance in (1, 2):
-                    cached = store.draw(network, View(number, camera, distance * STEP_DEGREES))
-                    warped = store.warp(network, cached, target)
-                    pictures.append(("warp_2x", warped))
-                    if distance == 1:
-                        pictures.append(("warp_1x", warped))
-            for name, picture in pictures:
-                row = _row(target, picture, perceptual, name == "G")
-                for which in (str(yaw_bin(camera)), "all"):
-                    rows.setdefault((name, which), []).append(row)
-            tick(number * len(shoot.cameras) + k + 1, total)
+    for number, camera, target in store.targets(network, tick):
+        pictures = [("G", target.g)]
+        if network.warp is not None:
+            for distance in (1, 2):
+                cached = store.draw(network, View(number, camera, distance * STEP_DEGREES))
+                warped = store.warp(network, cached, target)
+                pictures.append(("warp_2x", warped))
+                if distance == 1:
+                    pictures.append(("warp_1x", warped))
+        for name, picture in pictures:
+            row = _row(target, picture, perceptual, name == "G")
+            for which in (str(yaw_bin(camera)), "all"):
+                rows.setdefault((name, which), []).append(row)
     report: dict[str, Any] = {}
     for name, which in sorted(rows, key=lambda key: (key[0], key[1] == "all", int(key[1]) if key[1].isdigit() else 0)):
         report.setdefault(name, {})[which] = _summary(rows[name, which])
