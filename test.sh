@@ -7,6 +7,9 @@ cd "$(dirname "$0")"
 . scripts/environment.sh
 
 need_debian_packages "${DEBIAN_RUN_PACKAGES[@]}" "${DEBIAN_TEST_PACKAGES[@]}"
+if [ -d ../shared/openxr-runtime ]; then
+    need_debian_packages "${DEBIAN_OPENXR_PACKAGES[@]}"
+fi
 make_environment "[test]"
 
 bin=.venv/bin

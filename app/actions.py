@@ -19,6 +19,7 @@ class Do(Enum):
     RESTART = "restart failed workers"
     RECORD_OVERLAY = "record with or without this overlay"
     OVERLAY = "hide or show this overlay"
+    VR = "into the headset, or out of it"
     HELP = "this help"
     QUIT = "close help, or quit"
 
@@ -45,6 +46,7 @@ KEYS: dict[str, Action] = {
     "A": Action(Do.AVATAR),
     "W": Action(Do.RESTART),
     "O": Action(Do.RECORD_OVERLAY),
+    "V": Action(Do.VR),
     "H": Action(Do.OVERLAY),
     "F1": Action(Do.HELP),
     "Esc": Action(Do.QUIT),

@@ -20,6 +20,8 @@ VERBS: dict[str, str] = {
     "track": "Fit a head to a video: clip.mp4 -> clip.track.",
     "train": "Train an avatar: clip.track -> name.avatar.",
     "evaluate": "Measure an avatar against held-out frames.",
+    "ablate": "Compare variants of the networks, trained alike.",
+    "retarget": "Move an avatar by another person's track: a video.",
     "info": "Say what is in an avatar file.",
     "doctor": "Say what this machine can do, and what to do about the rest.",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -13,11 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from app.probes import MAX_CAMERAS, ProbeFailed, ask
 from app.settings import config_folder
+from app.xr.graphics import EGL
+from app.xr.manifest import openxr_manifest, runtime_library
+from app.xr.runtime import KNOWN_EXTENSIONS
 from assets import BUNDLED_AVATAR, asset_path
+from models.errors import UserError
 
 GIB = 1 << 30
 MIN_FREE_BYTES = GIB
@@ -48,6 +51,7 @@ def diagnose() -> list[Finding]:
         check_window,
         check_cameras,
         check_openxr,
+        check_headset,
         check_face_model,
         check_avatar,
         check_encoder,
@@ -174,39 +178,39 @@ def check_cameras(devices: Path = Path("/dev")) -> list[Finding]:
     return findings
 
 
-def openxr_manifest(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The active OpenXR runtime's manifest, where the loader looks for it (OpenXR loader specification)."""
-    if named := environment.get("XR_RUNTIME_JSON"):
-        return Path(named)
-    if sys.platform == "win32":
-        import winreg
-
-        try:
-            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Khronos\OpenXR\1") as key:
-                return Path(winreg.QueryValueEx(key, "ActiveRuntime")[0])
-        except OSError:
-            return None
-    home = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    folders = [home, *(environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"), "/usr/local/etc", "/etc"]
-    candidates = [Path(folder) / "openxr" / "1" / "active_runtime.json" for folder in folders if folder]
-    return next((path for path in candidates if path.exists()), None)
-
-
 def check_openxr(environment: Mapping[str, str] = os.environ) -> Finding:
-    """Finds and reads the runtime's manifest; starts no session."""
+    """Finds and reads the runtime's manifest; loads nothing."""
     path = openxr_manifest(environment)
     if path is None:
         return Finding("OpenXR", "note", "no runtime is set up; only a headset needs one")
-    advice = "let your headset's software make itself the OpenXR runtime again, or correct XR_RUNTIME_JSON"
     try:
-        runtime: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["runtime"]
-        library = str(runtime["library_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Finding("OpenXR", "fix", f"{path} cannot be used ({type(error).__name__})", advice)
-    # A bare name is searched for by the system; anything else is relative to the manifest.
-    if ("/" in library or "\\" in library) and not (path.resolve().parent / library).exists():
-        return Finding("OpenXR", "fix", f"{path} names {library}, which is not there", advice)
-    return Finding("OpenXR", "ok", f"{runtime.get('name') or Path(library).name} ({path})")
+        name, _ = runtime_library(path)
+    except UserError as error:
+        text, _, advice = str(error).partition("; ")
+        return Finding("OpenXR", "fix", text, advice)
+    return Finding("OpenXR", "ok", f"{name} ({path})")
+
+
+def check_headset(environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Asks the runtime, if one is set up, for its headset. May show a frame or two in it."""
+    path = openxr_manifest(environment)
+    if path is None or check_openxr(environment).state == "fix":
+        return []
+    try:
+        answer = ask("openxr", 60.0)
+    except ProbeFailed as error:
+        text, _, advice = str(error).partition(": ")
+        return [Finding("headset", "fix", text, advice or "restart your headset's software")]
+    views = " and ".join(f"{width} x {height}" for width, height in answer["views"])
+    rate = f"{answer['hertz']:g} Hz" if answer["hertz"] else f"refresh rate not told ({answer['silent']})"
+    findings = [Finding("headset", "ok", f"{answer['system']}, eyes {views}, {rate}; {answer['runtime']}")]
+    lacking = [name for name in KNOWN_EXTENSIONS if name not in answer["extensions"]]
+    has = ", ".join(name for name in KNOWN_EXTENSIONS if name in answer["extensions"])
+    text = f"{has}" + (f"; without {', '.join(lacking)}" if lacking else "")
+    if EGL in lacking and environment.get("WAYLAND_DISPLAY"):
+        advice = "start without Wayland: WAYLAND_DISPLAY= visavis run --vr"
+        return [*findings, Finding("OpenXR extensions", "fix", f"{text}: no picture from a Wayland window", advice)]
+    return [*findings, Finding("OpenXR extensions", "ok", text)]
 
 
 def check_face_model() -> Finding:

@@ -16,13 +16,14 @@ from app.files import unused_path, write_png
 from app.overlay import Overlay
 from app.overlay_model import ModelKeeper
 from app.pace import Pace
-from app.presenter import Presenter
+from app.presenter import Picture, Presenter
 from app.recorder import Recorder
 from app.session import LiveSession
 from app.settings import Settings, remembered
 from app.sources import Sources
 from app.stage import CLOSE_TIMEOUT_S, Stage, StageLoader, bundled_avatar, view_limits
 from app.window import WindowPresenter
+from app.xr.vr import VirtualReality
 from models.errors import UserError
 from renderer.messages import RenderedFrame
 from tracking.sources.mouse import MouseSource
@@ -67,6 +68,7 @@ class LiveApp:
         self._save = save
         self.loader = loader
         self._window = presenter if isinstance(presenter, WindowPresenter) else None
+        self.vr = VirtualReality(presenter)
         self._keeper = ModelKeeper()
         self._ui_ns = 0
         self._wishes: list[Action] = []
@@ -95,16 +97,21 @@ class LiveApp:
         tick = clock()
         while not (self._quit or stopped() or self._done()):
             if self._window is not None:
-                self._window.pump(0.1 if self._window.minimised else 0.0)
+                hidden = self._window.minimised and not self.vr.on
+                self._window.pump(0.1 if hidden else 0.0)
                 if self._window.should_close:
                     break
-                if self._window.minimised:
+                if hidden:
                     tick = clock()
                     continue
                 self._follow_size()
             self._take_stage()
             for wish in self._take_wishes():
                 self.do(wish)
+            if self.vr.tick(self):
+                tick = clock()
+                continue
+            self.session.stereo = False
             if period:
                 tick = self._paced_tick(tick, period)
             else:
@@ -121,10 +128,10 @@ class LiveApp:
         asked = False
         if frame is None or self._pace.within(budget):
             asked = session.can_request(self.options.in_flight) and session.request(tick + period)
-            frame = self._await_frame(tick + budget, session.last_submitted_id if asked else 0, frame)
+            frame = self.await_frame(tick + budget, session.last_submitted_id if asked else 0, frame)
         if frame is not None and not asked and session.can_request(self.options.in_flight):
             session.request(tick + 2 * period)  # slower than the display: the workers need not wait for its beat
-        self._show(frame)
+        self.show(frame)
         target, now = tick + period, session.clock_ns()
         if now > target - MARGIN_NS:  # the swap waited for the display, or we are late: the display's beat leads
             return now
@@ -137,11 +144,11 @@ class LiveApp:
         session = self.session
         if session.can_request(self.options.in_flight):
             session.request(session.clock_ns() + session.latency_ns)
-        frame = self._await_frame(session.clock_ns() + 50_000_000, 0)
+        frame = self.await_frame(session.clock_ns() + 50_000_000, 0)
         if frame is not None:
-            self._show(frame)
+            self.show(frame)
 
-    def _await_frame(self, deadline_ns: int, wanted_id: int, held: RenderedFrame | None = None) -> RenderedFrame | None:
+    def await_frame(self, deadline_ns: int, wanted_id: int, held: RenderedFrame | None = None) -> RenderedFrame | None:
         """The newest frame until the deadline, `held` if none comes; not before `wanted_id` has come (0: the first)."""
         session = self.session
         newest = session.collect(held) or held
@@ -156,17 +163,19 @@ class LiveApp:
             raise UserError(f"every worker has failed ({reason}); nothing can be drawn", exit_code=1)
         return newest
 
-    def _show(self, frame: RenderedFrame | None) -> None:
+    def show(self, frame: RenderedFrame | None, picture: Picture | None = None) -> None:
+        """Draw, hand over and count `frame`; None: the last one again. picture: who draws it, if not the presenter."""
         session, presenter = self.session, self.presenter
+        picture = presenter if picture is None else picture
         if frame is None:
             session.repeated()
             if self._window is None:
                 return
         start = session.clock_ns()
         if frame is not None:
-            presenter.upload(frame)
+            picture.upload(frame)
         uploaded = session.clock_ns()
-        presenter.draw()
+        picture.draw()
         with_overlay = self.overlay is not None and self.settings.record_overlay
         if self._window is not None and not with_overlay:
             self._capture(frame)
@@ -263,6 +272,7 @@ class LiveApp:
             case Do.RECENTRE:
                 session.pose_source.recentre()
                 session.face_source.recentre()
+                self.vr.recentre()
                 self.say("recentred")
             case Do.POSE:
                 self._switch(sources.use_pose, value, sources.pose.name, sources.pose_names)
@@ -282,6 +292,11 @@ class LiveApp:
                 for worker in session.pool.stats().workers:
                     if worker.role == "failed" and value in (None, worker.index):
                         session.pool.restart_worker(worker.index)
+            case Do.VR if self.vr.on:
+                self.vr.leave()
+            case Do.VR:
+                self.vr.enter(session)
+                self.say("VR: put the headset on")
             case Do.RECORD_OVERLAY:
                 wanted = value if isinstance(value, bool) else not self.settings.record_overlay
                 self.settings = replace(self.settings, record_overlay=wanted)

@@ -61,6 +61,9 @@ class OverlayModel:
     face_status: tuple[bool, str] = (True, "")
     recording: str | None = None  # "00:12 name.mp4"
     record_overlay: bool = False
+    vr: bool = False
+    vr_status: str = ""
+    vr_figures: str = ""
     message: tuple[bool, str] | None = None  # (good news, text)
 
 
@@ -106,6 +109,7 @@ class Overlay:
         imgui.separator()
         self._warp_radios(model, actions)
         self._buttons(model, actions)
+        self._vr(model, actions)
         self._pickers(model, actions)
         imgui.separator()
         self._plot(model)
@@ -171,6 +175,19 @@ class Overlay:
             imgui.text_colored(RED, "REC")
             imgui.same_line()
             _clipped(model.recording)
+
+    def _vr(self, model: OverlayModel, actions: list[Action]) -> None:
+        changed, _ = imgui.checkbox("VR", model.vr)
+        if changed:
+            actions.append(Action(Do.VR))
+        self._mark("vr")
+        if model.vr_status:
+            imgui.same_line()
+            _clipped(model.vr_status)
+        if model.vr_figures:
+            imgui.push_text_wrap_pos(0.0)
+            imgui.text_unformatted(model.vr_figures)
+            imgui.pop_text_wrap_pos()
 
     def _pickers(self, model: OverlayModel, actions: list[Action]) -> None:
         self._combo("Avatar", model.avatar, model.avatars, Do.AVATAR, actions, shown=lambda p: Path(p).stem or p)

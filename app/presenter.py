@@ -20,17 +20,30 @@ from renderer.composite import composite
 from renderer.messages import RenderedFrame
 
 
-class Presenter(Protocol):
-    name: str  # as shown to people, with the GL renderer's name
-    size: tuple[int, int]  # viewport: width, height in framebuffer pixels
-    ui: ImGuiHost | None  # None where no overlay can be drawn
-    bottom_up: bool  # whether `read` gives row 0 at the bottom
-
-    def set_background(self, plate: NDArray[np.uint8]) -> None: ...
+class Picture(Protocol):
+    """Who draws what is shown: the presenter itself, or VR's mirror of an eye."""
 
     def upload(self, frame: RenderedFrame) -> None: ...
 
     def draw(self) -> None: ...
+
+
+class Presenter(Picture, Protocol):
+    name: str  # as shown to people, with the GL renderer's name
+    size: tuple[int, int]  # viewport: width, height in framebuffer pixels
+    ui: ImGuiHost | None  # None where no overlay can be drawn
+    bottom_up: bool  # whether `read` gives row 0 at the bottom
+    context: moderngl.Context | None  # None where nothing is drawn with GL
+
+    def set_background(self, plate: NDArray[np.uint8]) -> None: ...
+
+    def use(self) -> None:
+        """Make the context current and bind what is shown, for whoever draws the picture himself."""
+        ...
+
+    def set_paced(self, on: bool) -> None:
+        """Whether `present` waits for the display."""
+        ...
 
     def read(self, out: NDArray[np.uint8]) -> None:
         """The drawn picture into out: [H, W, 3] uint8 of `size`."""
@@ -65,6 +78,7 @@ class EglPresenter:
         # llvmpipe would take every core: they belong to the workers, and so little drawing gains nothing from them
         with default_environment("LP_NUM_THREADS", "0"):
             self._ctx = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
+        self.context: moderngl.Context | None = self._ctx
         self.name = f"offscreen EGL ({self._ctx.info['GL_RENDERER']})"
         self.size = size
         self._target = self._ctx.renderbuffer(size, 4)
@@ -83,8 +97,14 @@ class EglPresenter:
         self._scene.upload(frame)
 
     def draw(self) -> None:
-        self._framebuffer.use()
+        self.use()
         self._scene.draw(self.size)
+
+    def use(self) -> None:
+        self._framebuffer.use()
+
+    def set_paced(self, on: bool) -> None:
+        return
 
     def read(self, out: NDArray[np.uint8]) -> None:
         self._framebuffer.read_into(out, components=3, alignment=1)
@@ -108,6 +128,7 @@ class CpuPresenter:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.name = "offscreen CPU"
+        self.context: moderngl.Context | None = None
         self.ui: ImGuiHost | None = None
         self.size = size
         self._background = np.full((size[1], size[0], 3), 16, np.uint8)
@@ -125,6 +146,12 @@ class CpuPresenter:
             np.copyto(self._picture, self._background)
         else:
             composite(self._frame, self._background, out=self._picture)
+
+    def use(self) -> None:
+        return
+
+    def set_paced(self, on: bool) -> None:
+        return
 
     def read(self, out: NDArray[np.uint8]) -> None:
         np.copyto(out, self._picture)

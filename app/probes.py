@@ -162,6 +162,52 @@ def probe_landmarker(model: str) -> Answer:
         return {"faces": len(landmarker.detect(np.zeros((64, 64, 3), np.uint8)))}
 
 
+def probe_openxr() -> Answer:
+    """Runtime and headset; the refresh rate from a short session, where one can be had without a window."""
+    from dataclasses import asdict
+
+    from app.xr.graphics import EGL, OPENGL
+    from app.xr.runtime import Runtime
+
+    runtime = Runtime((OPENGL,))
+    description = runtime.description
+    runtime.close()
+    answer: Answer = {**asdict(description), "hertz": None, "silent": "VR was not entered"}
+    answer["runtime"] = f"{description.runtime} {description.version}"
+    if EGL in description.extensions:
+        try:
+            answer["hertz"] = _refresh_rate()
+        except Exception as error:  # it may still work with a window
+            answer["silent"] = " ".join(str(error).split()) or type(error).__name__
+    return answer
+
+
+def _refresh_rate(timeout_s: float = 15.0) -> float:
+    import time
+
+    import moderngl
+
+    from app.xr.session import XrSession
+
+    context = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
+    session = XrSession(context, time.monotonic_ns)
+    try:
+        end, cycles = time.monotonic() + timeout_s, 0
+        while time.monotonic() < end and session.states.over is None:
+            session.poll()
+            if not session.states.running:
+                time.sleep(0.01)
+                continue
+            frame = session.wait()
+            with session.begun(frame):
+                cycles += 1
+            if cycles == 4:  # the first ones are guesses
+                return round(1e9 / frame.period_ns, 2)
+        raise RuntimeError(f"the headset did not wake up within {timeout_s:g} s")
+    finally:
+        session.close()
+
+
 def probe_avatar(path: str) -> Answer:
     from models.avatar_file import load_avatar
 
@@ -177,6 +223,7 @@ PROBES: dict[str, Callable[..., Answer]] = {
     "encoder": probe_encoder,
     "landmarker": probe_landmarker,
     "avatar": probe_avatar,
+    "openxr": probe_openxr,
 }
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.latency import STAGES, Rolling
-from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
+from models.arkit import HeadState
+from renderer.messages import EyeView, RenderedFrame, ViewRequest, WorkerFailed
 from renderer.stats import PoolStats
 from tracking.sources.base import NEUTRAL_DISTANCE_M, PoseSource
 from tracking.sources.face import FaceSource
@@ -87,6 +88,7 @@ class LiveSession:
         self.last_frame: RenderedFrame | None = None
         self.last_submitted_id = 0
         self.latency_ns = 20_000_000  # smoothed pose-to-frame: how far ahead an unpaced session predicts
+        self.stereo = False  # which frames `collect` gives: for both eyes of a headset, or for one window
         self._next_id = 1
         self._shown = 0
         self._last_shown_id = 0
@@ -125,9 +127,18 @@ class LiveSession:
         eye = viewer.T_screen_eye
         T_world_eye, camera = view_through_screen(eye, self.screen, self.limits, self.magnification)
         head = place_head(self.face_source.head(display_ns, now))
+        return self._submit(display_ns, now, EyeView(T_world_eye, camera), None, head)
+
+    def request_stereo(
+        self, display_time_ns: int, pose_time_ns: int, left: EyeView, right: EyeView, head: HeadState
+    ) -> bool:
+        """The head for both eyes of a headset at that time. False when the pool took nothing (which it counts)."""
+        return self._submit(max(display_time_ns, self._last_display_ns + 1), pose_time_ns, left, right, head)
+
+    def _submit(self, display_ns: int, now: int, eye: EyeView, second: EyeView | None, head: HeadState) -> bool:
         frame_id = self._next_id
         self._next_id += 1
-        request = ViewRequest(frame_id, display_ns, now, T_world_eye, camera, head)
+        request = ViewRequest(frame_id, display_ns, now, eye.T_world_eye, eye.camera, head, second)
         pose_ms = (self.clock_ns() - now) / 1e6
         if not self.pool.submit(request):
             return False
@@ -146,6 +157,8 @@ class LiveSession:
                 self._workers_failed += 1
             elif message.frame_id <= self._last_shown_id:
                 self._dropped["late"] += 1
+            elif (message.second is not None) != self.stereo:
+                self._dropped["other display"] += 1  # asked for on the other side of a change to VR or back
             else:
                 if newest is not None:
                     self._dropped["superseded"] += 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from app.session import Pool
 from assets import BUNDLED_AVATAR, asset_path
-from models.avatar_file import Avatar, load_avatar
+from models.avatar_file import Avatar, load_avatar, seen_degrees
 from models.errors import UserError
 from tracking.viewer import ViewLimits
 
@@ -39,9 +39,8 @@ def view_limits(manifest: Mapping[str, Any]) -> ViewLimits:
     widest = ViewLimits()
 
     def limit(name: str, least: float, most: float) -> float:
-        ranges = manifest.get("ranges")
-        seen = ranges.get(name) if isinstance(ranges, Mapping) else None
-        if not (isinstance(seen, list | tuple) and len(seen) == 2 and all(isinstance(v, int | float) for v in seen)):
+        seen = seen_degrees(manifest, name)
+        if seen is None:
             return most
         return float(np.clip(1.25 * max(abs(v) for v in seen), least, most))
 

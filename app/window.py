@@ -69,7 +69,9 @@ class WindowPresenter:
         self._size = self._framebuffer = self.size = (0, 0)  # until the first pump
         self._cursor = self._told = (0.0, 0.0)
         glfw.swap_interval(1 if vsync else 0)
+        self._vsync = vsync
         self._ctx = moderngl.create_context(require=330)
+        self.context: moderngl.Context | None = self._ctx
         self.name = f"window ({self._ctx.info['GL_RENDERER']})"
         self._scene = SceneBlit(self._ctx)
         self.ui: ImGuiHost | None = ImGuiHost(1.0, self._window)
@@ -141,8 +143,15 @@ class WindowPresenter:
         self._scene.upload(frame)
 
     def draw(self) -> None:
-        self._ctx.screen.use()
+        self.use()
         self._scene.draw(self.size)
+
+    def use(self) -> None:
+        glfw.make_context_current(self._window)  # some OpenXR runtimes leave another one behind
+        self._ctx.screen.use()
+
+    def set_paced(self, on: bool) -> None:
+        glfw.swap_interval(1 if on and self._vsync else 0)
 
     def read(self, out: NDArray[np.uint8]) -> None:
         self._ctx.screen.read_into(out, viewport=(0, 0, self.size[0], self.size[1]), components=3, alignment=1)

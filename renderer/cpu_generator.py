@@ -1,4 +1,4 @@
-"""G on one CPU core with a third of its arithmetic. Plain twin: `models.network.generator.Generator`.
+"""G on one CPU core with a third of its arithmetic. Plain twin: `models.network.generator.UnetGenerator`.
 
 - "Bilinear x2, then 3 x 3 convolution" is linear: the nine taps are multiplied out at low resolution, where there are a
   quarter as many pixels, and what remains is a weighted sum of neighbours. Exact, borders included.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.network.config import CACHE_CHANNELS
-from models.network.generator import Down, Generator, Up
+from models.network.generator import Down, UnetGenerator, Up
 from renderer import cpu_generator_kernels as kernels
 from renderer.simd import Values, bits_of, nhwc
 
@@ -141,7 +141,7 @@ def norm_constants(norm: nn.Module, bias: Floats, total: Floats, square: Floats,
 class CpuGenerator:
     """In bfloat16 or float32. Used by one thread, without gradients; all scratch is allocated once."""
 
-    def __init__(self, generator: Generator, reduce: nn.Conv2d, size: int, dtype: torch.dtype) -> None:
+    def __init__(self, generator: UnetGenerator, reduce: nn.Conv2d, size: int, dtype: torch.dtype) -> None:
         self.size = s = size
         first_down: Down = generator.down[0]  # type: ignore[assignment]
         self.input = torch.zeros(1, s, s, first_down.conv.in_channels, dtype=dtype)

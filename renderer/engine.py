@@ -1,7 +1,8 @@
 """The neural engines behind a worker: geometry on the CPU, networks on the worker's device.
 
 `PlainEngine` draws with the networks as they were trained, on any device and for any warp: the reference.
-`renderer.engine_cpu.CpuEngine` is the fast path of the motion warp on a CPU; a test holds the two together.
+`renderer.engine_cpu.CpuEngine` is the fast path of the motion warp on a CPU; a test holds the two together. Every other
+configuration is drawn by the plain engine, and the device's name says so.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from models.errors import UserError
 from models.motion import MotionField, motion_field, seen_uv
 from models.network.avatar_network import View
 from models.network.generator import modulate
-from models.network.harmonics import harmonics
-from models.network.warp import Cache, MotionWarp
+from models.network.warp import Cache
 from models.raster import Raster
 from models.view import HeadView, head_view
 from renderer.engine_protocol import CacheEntry, Engine, WarpOutput
@@ -91,9 +91,10 @@ def angle_degrees(a: HeadView, b: HeadView) -> float:
 class PlainEngine:
     """The networks as trained, in float32, on one torch device. Used by one thread."""
 
-    def __init__(self, avatar: Avatar, device: str, size: int | None = None) -> None:
+    def __init__(self, avatar: Avatar, device: str, size: int | None = None, why: str = "") -> None:
+        """why: the reason for not taking a faster engine, to be shown beside the device."""
         self.torch_device = torch.device(device)
-        self.device = device_name(device)
+        self.device = f"{device_name(device)}, slow: {why}" if why else device_name(device)
         self.network = copy.deepcopy(avatar.network).to(self.torch_device)  # workers share nothing
         self.geometry = GeometryStage(avatar, size or avatar.network.config.size)
         self.merged = self.network.texture.merged()
@@ -141,7 +142,7 @@ class PlainEngine:
         return View(
             torch.from_numpy(np.ascontiguousarray(raster.attributes[None, ..., :2])).to(self.torch_device),
             torch.from_numpy(raster.coverage[None, None].astype(np.float32)).to(self.torch_device),
-            harmonics(torch.from_numpy(view.direction))[None].to(self.torch_device),
+            self.network.harmonics(torch.from_numpy(view.direction))[None].to(self.torch_device),
             torch.from_numpy(view.state)[None].to(self.torch_device),
         )
 
@@ -192,12 +193,13 @@ def check_device(device: str) -> None:
 
 
 def make_engine(avatar: Avatar, device: str, size: int | None = None) -> Engine:
-    """The fastest engine that this device and this avatar's warp have."""
-    from renderer.engine_cpu import CpuEngine
+    """The fastest engine that this device and this avatar's networks have."""
+    from renderer.engine_cpu import CpuEngine, unknown_to_kernels
 
-    if torch.device(device).type == "cpu" and isinstance(avatar.network.warp, MotionWarp):
-        return CpuEngine(avatar, size)
-    return PlainEngine(avatar, device, size)
+    if torch.device(device).type != "cpu":
+        return PlainEngine(avatar, device, size)
+    unknown = unknown_to_kernels(avatar.network.config)
+    return PlainEngine(avatar, device, size, unknown) if unknown else CpuEngine(avatar, size)
 
 
 def engine_factories(avatar: Avatar, devices: list[str], size: int | None = None) -> list[Callable[[], Engine]]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models.avatar_file import Avatar
 from models.motion import empty_field
-from models.network.config import SH_COUNT, SH_FIRST_CHANNEL
-from models.network.harmonics import harmonics
+from models.network.config import SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, changes
+from models.network.generator import UnetGenerator
 from models.network.texture import smooth_colour
 from models.network.warp import MotionWarp, change_of_view
 from models.raster import empty_raster
@@ -27,6 +27,17 @@ from renderer.simd import LANES
 
 Floats = NDArray[np.float32]
 
+# what may differ from the default configuration; anything else the kernels do not know
+_KNOWN = {
+    "size", "width", "texture_size", "texture_levels", "texture_channels", "norm", "warp_width", "detail",
+    "expression_code",
+}  # fmt: skip
+
+
+def unknown_to_kernels(config: NetworkConfig) -> str:
+    """What of `config` the fast path cannot draw, as shown to people; empty when it can."""
+    return ", ".join(f"{name} {value}" for name, value in changes(config).items() if name not in _KNOWN)
+
 
 def has_fast_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 natively (elsewhere float32 is faster)."""
@@ -39,13 +50,16 @@ class CpuEngine:
 
     def __init__(self, avatar: Avatar, size: int | None = None, dtype: torch.dtype | None = None) -> None:
         warp = avatar.network.warp
-        if not isinstance(warp, MotionWarp):
-            raise ValueError("CpuEngine draws motion-warp avatars only")
+        generator = avatar.network.generator
+        if unknown := unknown_to_kernels(avatar.network.config):
+            raise ValueError(f"CpuEngine does not draw {unknown}")
+        assert isinstance(warp, MotionWarp) and isinstance(generator, UnetGenerator)
         self.size = s = size or avatar.network.config.size
         dtype = dtype or (torch.bfloat16 if has_fast_bfloat16() else torch.float32)
         self.device = device_name("cpu")
+        self._harmonics = avatar.network.harmonics
         self.geometry = GeometryStage(avatar, s)
-        self.generator = CpuGenerator(avatar.network.generator, warp.reduce, s, dtype)
+        self.generator = CpuGenerator(generator, warp.reduce, s, dtype)
         self.corrector = CpuWarp(warp, s, dtype)
         with torch.inference_mode():
             merged = avatar.network.texture.merged()
@@ -67,7 +81,7 @@ class CpuEngine:
     def build_cache(self, request: ViewRequest) -> CacheEntry:
         geometry = self.geometry(request)
         raster = geometry.raster
-        scale = self._scale(harmonics(torch.from_numpy(geometry.view.direction)))
+        scale = self._scale(self._harmonics(torch.from_numpy(geometry.view.direction)))
         kernels.sample_texture(self.texture, raster.attributes, raster.triangle, scale, self.generator.input_bits)
         generated = self.generator(torch.from_numpy(request.head.expression)[None])
         if not np.isfinite(generated.picture.sum()):
@@ -82,7 +96,7 @@ class CpuEngine:
         timer.lap("raster")
         source, hidden = self.geometry.motion(geometry, cached_geometry, self._field)
         timer.lap("motion")
-        sh = harmonics(torch.from_numpy(geometry.view.direction))
+        sh = self._harmonics(torch.from_numpy(geometry.view.direction))
         self._gather(cached, geometry, source, hidden, self._scale(sh))
         timer.lap("gather")
         state, cached_state = (torch.from_numpy(g.view.state)[None] for g in (geometry, cached_geometry))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,19 @@ from models.geometry import Pose
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class EyeView:
+    """Where an eye is, and the (off-axis) pinhole that it looks through."""
+
+    T_world_eye: Pose
+    camera: Camera
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ViewRequest:
-    """One view of the head. `camera` is the final viewport's (off-axis) pinhole; T_world_eye its pose."""
+    """One view of the head. `camera` is the final viewport's (off-axis) pinhole; T_world_eye its pose.
+
+    second_eye: of a stereo request, whose first eye is the left one; both are drawn from one cache.
+    """
 
     frame_id: int  # strictly increasing
     display_time_ns: int
@@ -22,11 +33,37 @@ class ViewRequest:
     T_world_eye: Pose
     camera: Camera
     head: HeadState
+    second_eye: EyeView | None = None
+
+    def of_second_eye(self) -> ViewRequest | None:
+        """What the second eye sees, as a request of its own; None when there is none."""
+        if self.second_eye is None:
+            return None
+        return replace(self, T_world_eye=self.second_eye.T_world_eye, camera=self.second_eye.camera, second_eye=None)
+
+    def of_cache(self) -> ViewRequest:
+        """The view to cache: midway between two eyes, so that neither picture is warped further than the other."""
+        if self.second_eye is None:
+            return self
+        return replace(
+            self, T_world_eye=self.T_world_eye.interpolate(self.second_eye.T_world_eye, 0.5), second_eye=None
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EyePicture:
+    """rgba and crop as in RenderedFrame."""
+
+    rgba: NDArray[np.uint8]
+    crop: Crop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedFrame:
-    """rgba: [S, S, 4] uint8 sRGB, premultiplied alpha, row 0 on top. `crop` says which square of the viewport it is."""
+    """rgba: [S, S, 4] uint8 sRGB, premultiplied alpha, row 0 on top. `crop` says which square of the viewport it is.
+
+    second: the second eye's picture, of a stereo request.
+    """
 
     frame_id: int
     request: ViewRequest
@@ -39,6 +76,7 @@ class RenderedFrame:
     warp_degrees: float  # angle between the cached view direction and this one
     stamps_ns: dict[str, int] = field(default_factory=dict)  # stage name -> monotonic ns when it *finished*
     durations_ns: dict[str, int] = field(default_factory=dict)  # stage name -> ns it took on the worker
+    second: EyePicture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import numpy as np
 
 from models.errors import UserError
 from renderer.engine_protocol import Engine
-from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
-from renderer.schedule import Cache, Command, Deliver, Drop, Schedule, Warp
+from renderer.messages import EyePicture, RenderedFrame, ViewRequest, WorkerFailed
+from renderer.schedule import MAX_IN_FLIGHT, Cache, Command, Deliver, Drop, Schedule, Warp
 from renderer.stats import PoolStats, WorkerStatus
 from renderer.worker import CacheDone, CacheJob, WarpDone, WarpJob, Worker
 
@@ -37,7 +37,7 @@ class RendererPool:
         engine_factories: Sequence[Callable[[], Engine]],
         warps_per_cache: int = 2,
         hang_timeout_s: float = 0.2,
-        max_in_flight: int = 2,
+        max_in_flight: int = MAX_IN_FLIGHT,
         hang_factor: float = 5.0,
         warmup_timeout_s: float = 120.0,
         torch_threads: int = 1,
@@ -289,7 +289,10 @@ class RendererPool:
 
 
 def _frame(done: WarpDone, device: str) -> RenderedFrame:
-    request, output = done.job.request, done.output
+    request, output, other = done.job.request, done.output, done.second
+    durations = dict(output.durations_ns)
+    if other is not None:
+        durations["second eye"] = sum(other.durations_ns.values())
     stamps = {
         "pose": request.pose_time_ns,
         "submitted": done.job.submitted_ns,
@@ -297,7 +300,7 @@ def _frame(done: WarpDone, device: str) -> RenderedFrame:
         "worker_start": done.start_ns,
     }
     moment = done.start_ns
-    for stage, duration in output.durations_ns.items():  # the engine lists its stages in order
+    for stage, duration in durations.items():  # the engine lists its stages in order
         moment += duration
         stamps[stage] = moment
     stamps["worker_end"] = done.end_ns
@@ -312,12 +315,16 @@ def _frame(done: WarpDone, device: str) -> RenderedFrame:
         cache_age_ns=request.display_time_ns - done.cache.display_time_ns,
         warp_degrees=output.warp_degrees,
         stamps_ns=stamps,
-        durations_ns={**output.durations_ns, "queue": done.start_ns - done.job.submitted_ns, "cache": done.cache_ns},
+        durations_ns={**durations, "queue": done.start_ns - done.job.submitted_ns, "cache": done.cache_ns},
+        second=None if other is None else EyePicture(other.rgba, other.crop),
     )
 
 
 def _is_drawable(request: ViewRequest) -> bool:
-    """Finite, and the head before the camera: a request without these could break every worker in turn."""
+    """Finite, and the head before each camera: a request without these could break every worker in turn."""
+    second = request.of_second_eye()
+    if second is not None and not _is_drawable(second):
+        return False
     head, camera = request.head, request.camera
     finite = (
         request.T_world_eye.is_finite()

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeGuard
 
+MAX_IN_FLIGHT = 2  # requests on their way at once: every one beyond the first waits behind the others
 WORKER_FAILED = "worker failed"
 NO_WORKER = "no worker"
 

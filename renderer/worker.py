@@ -49,6 +49,11 @@ class WarpDone:
     cache_ns: int  # how long that cache took
     start_ns: int
     end_ns: int
+    second: WarpOutput | None = None  # the second eye's
+
+    @property
+    def finite(self) -> bool:
+        return self.output.finite and (self.second is None or self.second.finite)
 
 
 class Owner(Protocol):
@@ -163,7 +168,7 @@ class Worker:
                     return
                 job = self.job
             result = self._work(engine, job)
-            if isinstance(result, WarpDone) and not result.output.finite:
+            if isinstance(result, WarpDone) and not result.finite:
                 self._fail(RETURNED_NAN)
                 return
             with lock:
@@ -184,13 +189,15 @@ class Worker:
         start = self._clock()
         if isinstance(job, CacheJob):
             self._cache = None  # the old features go before the new ones come
-            self._cache = engine.build_cache(job.request)
+            self._cache = engine.build_cache(job.request.of_cache())
             self._cache_ns = self._clock() - start
             return CacheDone(self._cache_ns)
         cache = self._cache
         assert cache is not None and cache.request.frame_id == job.cache_frame_id, "a warp needs its complete cache"
         output = engine.warp(cache, job.request)
-        return WarpDone(job, output, cache.request, self._cache_ns, start, self._clock())
+        other_eye = job.request.of_second_eye()
+        second = None if other_eye is None else engine.warp(cache, other_eye)
+        return WarpDone(job, output, cache.request, self._cache_ns, start, self._clock(), second)
 
     def _fail(self, reason: str) -> None:
         with self._owner.lock:

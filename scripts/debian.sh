@@ -8,6 +8,12 @@ DEBIAN_RUN_PACKAGES=(
 )
 # A display without a screen, and hands to click in it.
 DEBIAN_TEST_PACKAGES=(xvfb xauth xdotool)
+# What the OpenXR runtime that tests speak to (../shared/openxr-runtime, built for Debian 12) is linked against.
+# shellcheck disable=SC2034
+DEBIAN_OPENXR_PACKAGES=(
+    libvulkan1 mesa-vulkan-drivers libcjson1 libusb-1.0-0 libudev1 libxcb-randr0 libx11-xcb1 libbsd0
+    libsdl2-2.0-0 libjpeg62-turbo libsystemd0
+)
 # What Blender as a module is linked against, besides the above (assets/performer).
 # shellcheck disable=SC2034
 DEBIAN_PERFORMER_PACKAGES=(libxfixes3 libxrender1 libsm6 libice6)

@@ -16,6 +16,7 @@ import tyro
 from models.errors import UserError
 
 if TYPE_CHECKING:
+    from app.live import LiveApp
     from app.presenter import Presenter
     from app.settings import Settings
     from app.sources import Sources
@@ -32,6 +33,8 @@ class RunConfig:
 
     avatar: Annotated[Path | None, tyro.conf.Positional] = None
     """Avatar file; the last one, or the bundled one, when left out."""
+    vr: bool = False
+    """Show it in your VR headset too, through OpenXR; V in the window does the same at any time."""
     offscreen: bool = False
     """Run without a display."""
     frames: int | None = None
@@ -144,15 +147,24 @@ def _session(
         names = ", ".join(worker.device for worker in first.pool.stats().workers)
         print(f"{first.avatar.name} on {names}; view: {sources.pose.name}; {presenter.name}", flush=True)
         try:
+            if config.vr:
+                _enter_vr(app, config.offscreen)
             app.run(lambda: bool(stopped))
         finally:
             current[0] = app.stage
+            app.vr.close()
             if app.recorder is not None:
                 app.stop_recording()
         if config.screenshot is not None:
             write_png(config.screenshot, app.picture())
         if config.report is not None:
-            extra = {"presenter": presenter.name, "viewport": list(presenter.size), "avatar": str(app.stage.path)}
+            extra: dict[str, object] = {
+                "presenter": presenter.name,
+                "viewport": list(presenter.size),
+                "avatar": str(app.stage.path),
+            }
+            if xr := app.vr.report():
+                extra["xr"] = xr
             write_report(config.report, session_report(session, extra))
         shown = str(app.stage.path.absolute())
         save(replace(app.settings, last_avatar=shown, recent_avatars=remembered(shown, app.settings)))
@@ -161,6 +173,17 @@ def _session(
             return 2
         unfinished = config.frames is not None and session.totals().shown < config.frames
         return 128 + stopped[0] if stopped and unfinished else 0
+
+
+def _enter_vr(app: LiveApp, demanded: bool) -> None:
+    """Where it cannot be had, a window goes on without it and says why; a script's session ends with a UserError."""
+    try:
+        app.vr.enter(app.session)
+    except UserError as error:
+        if demanded:
+            raise
+        print(f"visavis: {error}", file=sys.stderr)
+        app.say(str(error), good=False)
 
 
 def _check(config: RunConfig) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from app.progress import progress
 from models.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,12 +54,12 @@ def track(config: TrackConfig) -> int:
     from tracking.video.track_video import track_video
 
     started = time.monotonic()
-    with _progress() as progress:
+    with progress(transient=False) as show:
         model = find_face_model(config.face_model)
-        result = track_video(config.video, model, progress, config.frames, config.focal, config.segmentation_model)
+        result = track_video(config.video, model, show, config.frames, config.focal, config.segmentation_model)
         save_track(out, result)
         if config.preview is not None:
-            write_preview(config.preview, config.video, result, progress)
+            write_preview(config.preview, config.video, result, show)
     print(summary(result))
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) in {time.monotonic() - started:.0f} s")
     if config.preview is not None:
@@ -102,20 +101,3 @@ def _check(config: TrackConfig, out: Path) -> None:
             raise UserError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'the video itself'}")
     if config.preview is not None and config.preview.suffix.lower() != ".mp4":
         raise UserError(f"the preview is an MP4: name it {config.preview.with_suffix('.mp4')}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """One bar per stage, as the stages begin."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=False) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=max(done, total) or None)
-
-        yield show

@@ -1,0 +1,323 @@
+"""An OpenXR session on the current GL context: events, frames, eyes, swapchains. Thin: what to do when is states.py's.
+
+Use from the context's thread. A call that fails because session, instance or runtime are gone raises HeadsetLost; then,
+and when `states.over` is set, nothing is left but `close`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Callable, Iterator
+from ctypes import c_int64
+from dataclasses import dataclass
+from typing import Any
+
+import moderngl
+import numpy as np
+
+from app.xr.graphics import current_binding
+from app.xr.runtime import Description, HeadsetLost, Runtime, translated
+from app.xr.states import Call, SessionStates, State
+from models.errors import UserError
+from models.geometry import Pose
+from tracking.room import Eye, Fov
+
+IMAGE_WAIT_NS = 500_000_000  # for the compositor to give a swapchain image back
+# GL's internal formats that we can draw into, best first, with moderngl's type and whether they hold linear values
+_FORMATS = {0x8C43: ("f1", False), 0x881A: ("f2", True), 0x8058: ("f1", True)}  # SRGB8_ALPHA8, RGBA16F, RGBA8
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One cycle of the headset's display. time: OpenXR's. missed: cycles that passed since the last without us."""
+
+    time: int
+    display_ns: int  # the same moment on the monotonic clock
+    period_ns: int
+    should_render: bool
+    missed: int
+
+
+class Submission:
+    """What is shown when the frame ends: `eyes` as they were drawn for; None shows nothing."""
+
+    eyes: tuple[Eye, Eye] | None = None
+
+
+class XrSession:
+    """clock_ns: monotonic. `linear`: the eyes' images hold linear colours."""
+
+    def __init__(self, ctx: moderngl.Context, clock_ns: Callable[[], int]) -> None:
+        """Raises UserError with one line: no runtime, no headset, no OpenGL, formats that we do not know."""
+        import xr
+
+        self.states = SessionStates()
+        self.recentred = False  # the runtime has moved its origin; whoever cares sets it back
+        self._ctx, self._clock = ctx, clock_ns
+        self._session: Any = None
+        self._eyes: list[_EyeImages] = []
+        self._last_time = 0
+        binding = current_binding()
+        self._runtime = Runtime(binding.extensions)
+        try:
+            self._check_driver()
+            self._binding = binding.structure()
+            info = xr.SessionCreateInfo(system_id=self._runtime.system_id, next=self._binding)
+            self._session = xr.create_session(self._runtime.instance, info)
+            self._space = xr.create_reference_space(
+                self._session,
+                xr.ReferenceSpaceCreateInfo(xr.ReferenceSpaceType.LOCAL, xr.Posef(xr.Quaternionf(0, 0, 0, 1))),
+            )
+            self._blend = xr.enumerate_environment_blend_modes(
+                self._runtime.instance, self._runtime.system_id, xr.ViewConfigurationType.PRIMARY_STEREO
+            )[0]
+            format_, dtype, self.linear = self._choose_format(xr.enumerate_swapchain_formats(self._session))
+            for size in self.description.views:
+                self._eyes.append(_EyeImages(ctx, self._session, format_, dtype, size))
+        except (xr.XrException, moderngl.Error) as error:
+            self.close()
+            why = " ".join(str(error).split()) or type(error).__name__
+            text = f"VR could not start with {self.description.runtime} through {binding.kind} ({why}): "
+            raise UserError(text + "see that the headset is ready and its software runs on this GPU") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def description(self) -> Description:
+        return self._runtime.description
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Of the eyes' images, width and height."""
+        return self.description.views
+
+    def poll(self) -> None:
+        """Take the runtime's news and do what they ask for. Raises HeadsetLost."""
+        import xr
+
+        while True:
+            with translated():
+                try:
+                    event = xr.poll_event(self._runtime.instance)
+                except xr.EventUnavailable:
+                    return
+            kind = event._type  # a number: a newer runtime may send what pyopenxr has no name for
+            if kind == xr.StructureType.EVENT_DATA_SESSION_STATE_CHANGED.value:
+                changed = ctypes.cast(ctypes.byref(event), ctypes.POINTER(xr.EventDataSessionStateChanged)).contents
+                self._call(self.states.changed(State(changed.state.value)))
+            elif kind == xr.StructureType.EVENT_DATA_INSTANCE_LOSS_PENDING.value:
+                self._call(self.states.lost())
+            elif kind == xr.StructureType.EVENT_DATA_REFERENCE_SPACE_CHANGE_PENDING.value:
+                self.recentred = True
+            if self.states.over is not None:
+                return
+
+    def leave(self) -> None:
+        """Ask for the end; `states.over` says when it has come."""
+        self._call(self.states.leave())
+
+    def wait(self) -> Frame:
+        """Sleep until the display wants its next frame: xrWaitFrame paces everything. OpenXR gives it no timeout, and
+        it must be called while the session runs; a runtime that dies ends it with an error. Raises HeadsetLost."""
+        import xr
+
+        with translated():
+            state = xr.wait_frame(self._session)
+            display_ns = self._monotonic(state.predicted_display_time, state.predicted_display_period)
+        time, period = int(state.predicted_display_time), int(state.predicted_display_period)
+        missed = max(round((time - self._last_time) / period) - 1, 0) if self._last_time and period > 0 else 0
+        self._last_time = time
+        return Frame(time, display_ns, period, bool(state.should_render), missed)
+
+    @contextlib.contextmanager
+    def begun(self, frame: Frame) -> Iterator[Submission]:
+        """Between xrBeginFrame and xrEndFrame, which is called whatever happens in between. Raises HeadsetLost."""
+        import xr
+
+        with translated(), contextlib.suppress(xr.FrameDiscarded):  # it is begun all the same
+            xr.begin_frame(self._session)
+        submission = Submission()
+        try:
+            yield submission
+        except BaseException:
+            with contextlib.suppress(HeadsetLost):
+                self._end(frame, None)
+            raise
+        self._end(frame, submission.eyes)
+
+    def locate(self, frame: Frame) -> tuple[Eye, Eye] | None:
+        """Left and right eye when the frame is seen; None while nobody knows where they are.
+
+        Raises HeadsetLost, UserError for a field of view that is none."""
+        import xr
+
+        info = xr.ViewLocateInfo(xr.ViewConfigurationType.PRIMARY_STEREO, xr.Time(frame.time), self._space)
+        with translated():
+            state, views = xr.locate_views(self._session, info)
+        known = xr.ViewStateFlags.ORIENTATION_VALID_BIT | xr.ViewStateFlags.POSITION_VALID_BIT
+        if xr.ViewStateFlags(state.view_state_flags) & known != known or len(views) != 2:
+            return None
+        left, right = (_pose(view.pose) for view in views)
+        if left is None or right is None:
+            return None
+        try:
+            fields = [Fov(f.angle_left, f.angle_right, f.angle_up, f.angle_down) for f in (v.fov for v in views)]
+        except ValueError as error:
+            raise UserError(f"{self.description.runtime}: {error}; restart the headset's software") from error
+        return Eye(left, fields[0]), Eye(right, fields[1])
+
+    @contextlib.contextmanager
+    def image(self, eye: int) -> Iterator[moderngl.Framebuffer]:
+        """To draw an eye's picture into. Raises HeadsetLost."""
+        with self._eyes[eye].drawn() as framebuffer:
+            self._drain_errors()
+            yield framebuffer
+
+    def close(self) -> None:
+        """Never raises: everything may be gone already."""
+        import xr
+
+        for eye in self._eyes:
+            eye.close()
+        self._eyes = []
+        if self._session is not None:
+            with contextlib.suppress(xr.XrException):
+                xr.destroy_session(self._session)
+            self._session = None
+        self._runtime.close()
+        self._drain_errors()
+
+    def _call(self, calls: list[Call]) -> None:
+        import xr
+
+        with translated():
+            for call in calls:
+                match call:
+                    case Call.BEGIN:
+                        xr.begin_session(self._session, xr.SessionBeginInfo(xr.ViewConfigurationType.PRIMARY_STEREO))
+                    case Call.END:
+                        xr.end_session(self._session)
+                    case Call.REQUEST_EXIT:
+                        xr.request_exit_session(self._session)
+                    case Call.DESTROY:
+                        pass  # `over` is set: the owner closes everything
+
+    def _end(self, frame: Frame, eyes: tuple[Eye, Eye] | None) -> None:
+        import xr
+
+        layers = []
+        if eyes is not None:
+            views = [self._eyes[i].view(eye) for i, eye in enumerate(eyes)]
+            layer = xr.CompositionLayerProjection(space=self._space, views=views)
+            layers.append(ctypes.byref(layer))
+        with translated():
+            xr.end_frame(self._session, xr.FrameEndInfo(xr.Time(frame.time), self._blend, layers=layers))
+        self._drain_errors()
+
+    def _monotonic(self, time: int, period: int) -> int:
+        """OpenXR's time on Python's monotonic clock; a runtime that does not tell is taken to mean the next cycle."""
+        if not self._runtime.time_conversion:
+            return self._clock() + period
+        import xr.platform as platform
+
+        spec = platform.convert_time_to_timespec_time_khr(self._runtime.instance, c_int64(time))
+        return spec.tv_sec * 1_000_000_000 + spec.tv_nsec
+
+    def _check_driver(self) -> None:
+        import xr
+        import xr.platform as platform
+
+        # must be asked before a session is made
+        needs = platform.get_opengl_graphics_requirements_khr(self._runtime.instance, self._runtime.system_id)
+        least = xr.Version(int(needs.min_api_version_supported))
+        if self._ctx.version_code < 100 * least.major + 10 * least.minor:
+            has = f"{self._ctx.version_code // 100}.{self._ctx.version_code // 10 % 10}"
+            text = f"{self.description.runtime} needs OpenGL {least.major}.{least.minor}, this driver has {has}"
+            raise UserError(f"{text}; update the graphics driver")
+
+    def _choose_format(self, offered: Any) -> tuple[int, str, bool]:
+        offered = {int(f) for f in offered}
+        for format_, (dtype, linear) in _FORMATS.items():
+            if format_ in offered:
+                return format_, dtype, linear
+        names = ", ".join(f"0x{f:04X}" for f in sorted(offered)) or "none"
+        raise UserError(f"{self.description.runtime} offers no image format that visavis can draw into ({names})")
+
+    def _drain_errors(self) -> None:
+        """Some runtimes leave GL errors behind, which others would trip over."""
+        for _ in range(8):
+            if self._ctx.error == "GL_NO_ERROR":
+                return
+
+
+class _EyeImages:
+    """One eye's swapchain with a framebuffer around each image."""
+
+    def __init__(self, ctx: moderngl.Context, session: Any, format_: int, dtype: str, size: tuple[int, int]) -> None:
+        import xr
+        import xr.platform as platform
+
+        self.size = size
+        self._framebuffers: list[moderngl.Framebuffer] = []
+        self._textures: list[moderngl.Texture] = []
+        self._chain = xr.create_swapchain(
+            session,
+            xr.SwapchainCreateInfo(
+                usage_flags=xr.SwapchainUsageFlags.COLOR_ATTACHMENT_BIT | xr.SwapchainUsageFlags.SAMPLED_BIT,
+                format=format_,
+                sample_count=1,
+                width=size[0],
+                height=size[1],
+                face_count=1,
+                array_size=1,
+                mip_count=1,
+            ),
+        )
+        for image in xr.enumerate_swapchain_images(self._chain, platform.SwapchainImageOpenGLKHR):
+            texture = ctx.external_texture(image.image, size, 4, 0, dtype)
+            self._textures.append(texture)
+            self._framebuffers.append(ctx.framebuffer([texture]))
+
+    @contextlib.contextmanager
+    def drawn(self) -> Iterator[moderngl.Framebuffer]:
+        import xr
+
+        with translated():
+            index = xr.acquire_swapchain_image(self._chain, xr.SwapchainImageAcquireInfo())
+            xr.wait_swapchain_image(self._chain, xr.SwapchainImageWaitInfo(timeout=xr.Duration(IMAGE_WAIT_NS)))
+        try:
+            yield self._framebuffers[index]
+        finally:
+            with translated():
+                xr.release_swapchain_image(self._chain, xr.SwapchainImageReleaseInfo())
+
+    def view(self, eye: Eye) -> Any:
+        """What was drawn last, as seen from `eye`."""
+        import xr
+
+        p, q, f = eye.T_world_eye.position, eye.T_world_eye.orientation, eye.fov
+        return xr.CompositionLayerProjectionView(
+            pose=xr.Posef(xr.Quaternionf(*map(float, q)), xr.Vector3f(*map(float, p))),
+            fov=xr.Fovf(f.left, f.right, f.up, f.down),
+            sub_image=xr.SwapchainSubImage(self._chain, xr.Rect2Di(xr.Offset2Di(0, 0), xr.Extent2Di(*self.size)), 0),
+        )
+
+    def close(self) -> None:
+        import xr
+
+        for item in (*self._framebuffers, *self._textures):
+            item.release()
+        with contextlib.suppress(xr.XrException):
+            xr.destroy_swapchain(self._chain)
+
+
+def _pose(pose: Any) -> Pose | None:
+    """None when it is not finite, or no rotation."""
+    q = np.array([pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w], np.float64)
+    p = np.array([pose.position.x, pose.position.y, pose.position.z], np.float64)
+    length = float(np.linalg.norm(q))
+    if not (np.isfinite(p).all() and 0.5 < length < 2.0):
+        return None
+    return Pose(p, q / length)

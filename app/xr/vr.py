@@ -1,0 +1,235 @@
+"""VR as the second face of the live loop's tick: the headset paces it, both eyes are drawn, the left one is mirrored.
+
+Whatever becomes of runtime or headset, the desktop goes on: a tick that VR does not take is the desktop's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import moderngl
+
+from app.latency import Rolling
+from app.report import percentiles
+from app.xr.runtime import Description, HeadsetLost
+from app.xr.scene import RoomScene
+from app.xr.session import Frame, XrSession
+from app.xr.states import Over, State
+from models.errors import UserError
+from models.geometry import Pose
+from renderer.messages import EyeView, RenderedFrame
+from tracking.room import Eye, before_viewer, look_at_head, place_at_anchor
+
+if TYPE_CHECKING:
+    from app.live import LiveApp
+    from app.presenter import Presenter
+    from app.session import LiveSession
+
+MARGIN_NS = 1_500_000  # before the cycle ends
+SHOWN_WINDOW = 120  # cycles that the figures for people cover
+Eyes = tuple[Eye, Eye]
+
+
+class VirtualReality:
+    """Off until `enter`. `anchor`: T_world_anchor, where the head stands; set before the viewer when it is None."""
+
+    def __init__(self, presenter: Presenter) -> None:
+        self.anchor: Pose | None = None
+        self._presenter = presenter
+        self._session: XrSession | None = None
+        self._scene: RoomScene | None = None
+        self._description: Description | None = None  # of the session, also after it
+        self._walked: list[str] = []  # states of earlier sessions
+        self._cycles = self._missed = 0
+        self._period_ns = 0
+        self._draw_ns = 3_000_000
+        # from when the eyes were asked for until the display's moment, for the networks and for the last reprojection
+        self._latencies = {"to_warp": Rolling(), "to_reprojection": Rolling()}
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a session, seen or not."""
+        return self._session is not None
+
+    def status(self) -> str:
+        """One line for people; empty while VR is off."""
+        if self._session is None:
+            return ""
+        name = self._session.description.system
+        match self._session.states.state:
+            case State.VISIBLE | State.FOCUSED:
+                return f"in the headset ({name})"
+            case State.READY | State.SYNCHRONIZED:
+                return f"{name} is ready; it shows something else"
+        return f"{name} is idle: put it on"
+
+    def figures(self) -> str:
+        """The last second or two's latencies to the display, and what was missed, in one line; empty without any."""
+        rows = ((name, rolling.percentiles(SHOWN_WINDOW)) for name, rolling in self._latencies.items())
+        told = [f"{name.replace('_', ' ')} {values[0]:.1f} ms" for name, values in rows if values is not None]
+        if self._session is None or not told:
+            return ""
+        return f"Pose to photon {', '.join(told)}    missed cycles {self._missed}"
+
+    def enter(self, session: LiveSession) -> None:
+        """Raises UserError, and changes nothing, when there is no runtime, headset or GL to do it with."""
+        if self._session is not None:
+            return
+        if self._presenter.context is None:
+            raise UserError("VR needs OpenGL, and this session draws without it; see what visavis doctor says of GL")
+        self._presenter.use()
+        self._session = XrSession(self._presenter.context, session.clock_ns)
+        self._description = self._session.description
+        self._scene = RoomScene(self._presenter.context)
+        self._presenter.set_paced(False)  # the headset paces; two displays cannot
+        self.anchor = None
+
+    def leave(self) -> None:
+        """Ask for the end; it comes within some ticks. A second call does not wait for the runtime."""
+        if self._session is None:
+            return
+        try:
+            self._session.leave()
+        except HeadsetLost:
+            self.close()
+
+    def recentre(self) -> None:
+        """The head stands before the viewer again, from the next frame on."""
+        self.anchor = None
+
+    def close(self) -> None:
+        """Back to the desktop alone."""
+        if self._session is not None:
+            self._walked += [state.name for state in self._session.states.walked]
+            self._session.close()
+        if self._scene is not None:
+            self._scene.release()
+        self._session = self._scene = None
+        self._presenter.set_paced(True)
+
+    def report(self) -> dict[str, Any] | None:
+        """For --report; None when there was no session."""
+        if self._description is None:
+            return None
+        now = [s.name for s in self._session.states.walked] if self._session is not None else []
+        return {
+            "runtime": f"{self._description.runtime} {self._description.version}",
+            "system": self._description.system,
+            "states": [*self._walked, *now],
+            "views": [list(size) for size in self._description.views],
+            "refresh_hz": round(1e9 / self._period_ns, 2) if self._period_ns > 0 else None,
+            "cycles": self._cycles,
+            "missed_cycles": self._missed,
+            "latency_ms": {name: percentiles(rolling) for name, rolling in self._latencies.items()},
+        }
+
+    # --- the tick ---------------------------------------------------------------------------------------------------
+
+    def tick(self, app: LiveApp) -> bool:
+        """One cycle of the headset; False when the desktop should draw instead. Never raises for what VR lacks."""
+        if self._session is None:
+            return False
+        try:
+            taken = self._cycle(app, self._session)
+        except (HeadsetLost, UserError, moderngl.Error) as error:
+            self.close()
+            why = str(error) if isinstance(error, UserError) else f"{Over.LOST.value} ({error})"
+            app.say(f"{why}; V enters VR again", good=False)
+            return False
+        over = self._session.states.over
+        if over is not None:
+            self.close()
+            app.say(over.value if over is Over.LEFT else f"{over.value}; V enters VR again", good=over is Over.LEFT)
+            return False
+        return taken
+
+    def _cycle(self, app: LiveApp, session: XrSession) -> bool:
+        session.poll()
+        if not session.states.running:
+            return False
+        frame = session.wait()
+        self._cycles += 1
+        self._missed += frame.missed
+        self._period_ns = frame.period_ns
+        started = app.session.clock_ns()
+        newest: RenderedFrame | None = None
+        with session.begun(frame) as submission:
+            eyes = session.locate(frame) if frame.should_render else None
+            if eyes is not None:
+                newest = self._newest(app, frame, eyes, started)
+                submission.eyes = self._draw(app, session, frame, newest)
+                eyes = submission.eyes or eyes
+        if eyes is None:
+            return False
+        app.show(newest, _Mirror(self, eyes[0], frame.display_ns))
+        return True
+
+    def _newest(self, app: LiveApp, frame: Frame, eyes: Eyes, started: int) -> RenderedFrame | None:
+        """Ask for a frame of these eyes and wait for it as long as the display allows; else what has come so far."""
+        if self._session is not None and self._session.recentred:
+            self._session.recentred, self.anchor = False, None
+        if self.anchor is None:
+            self.anchor = before_viewer(eyes[0].T_world_eye.interpolate(eyes[1].T_world_eye, 0.5))
+        app.session.stereo = True
+        asked = self._request(app, frame, eyes)
+        deadline = started + frame.period_ns - self._draw_ns - MARGIN_NS
+        return app.await_frame(deadline, app.session.last_submitted_id if asked else 0)
+
+    def _request(self, app: LiveApp, frame: Frame, eyes: Eyes) -> bool:
+        live, now = app.session, app.session.clock_ns()
+        if not live.can_request(app.options.in_flight):
+            return False
+        head = place_at_anchor(live.face_source.head(frame.display_ns, now))
+        places = [self._from_anchor(eye).T_world_eye.position for eye in eyes]
+        try:
+            left, right = (EyeView(*look_at_head(place, head.T_world_head.position)) for place in places)
+        except ValueError:  # nearer than anything can be drawn; it has faded
+            return False
+        return live.request_stereo(frame.display_ns, now, left, right, head)
+
+    def _draw(self, app: LiveApp, session: XrSession, frame: Frame, newest: RenderedFrame | None) -> Eyes | None:
+        """Both eyes as they are now known to be at the display's moment: what was drawn for older poses is hung up in
+        the room, and seen from the newest. Returns these; None when nobody knows where the eyes are."""
+        clock = app.session.clock_ns
+        begin = clock()
+        assert self._scene is not None
+        self._presenter.use()
+        if newest is not None:
+            self._scene.upload(newest)
+            self._latencies["to_warp"].add((frame.display_ns - newest.request.pose_time_ns) / 1e6)
+        located = clock()
+        latest = session.locate(frame)
+        if latest is None:
+            return None
+        for index, eye in enumerate(latest):
+            with session.image(index) as target:
+                target.use()
+                self._scene.draw(index, self._from_anchor(eye), session.sizes[index], frame.display_ns, session.linear)
+        self._latencies["to_reprojection"].add((frame.display_ns - located) / 1e6)
+        self._draw_ns += (clock() - begin - self._draw_ns) // 8
+        return latest
+
+    def draw_mirror(self, eye: Eye, now_ns: int) -> None:
+        """The left eye's view in the window."""
+        if self._scene is not None:
+            self._presenter.use()
+            width, height = self._presenter.size
+            fitted = Eye(eye.T_world_eye, eye.fov.cut_to(width / height))
+            self._scene.draw(0, self._from_anchor(fitted), (width, height), now_ns)
+
+    def _from_anchor(self, eye: Eye) -> Eye:
+        assert self.anchor is not None, "the first cycle that knows the eyes sets it"
+        return eye.seen_from(self.anchor)
+
+
+class _Mirror:
+    """What the live loop shows of a VR tick: the pictures are uploaded already."""
+
+    def __init__(self, vr: VirtualReality, eye: Eye, now_ns: int) -> None:
+        self._vr, self._eye, self._now_ns = vr, eye, now_ns
+
+    def upload(self, frame: RenderedFrame) -> None:
+        pass
+
+    def draw(self) -> None:
+        self._vr.draw_mirror(self._eye, self._now_ns)
