@@ -16,7 +16,7 @@ from models.training.package import make_avatar
 def untrained_avatar(track: Track, config: NetworkConfig) -> Avatar:
     torch.manual_seed(1)
     network = AvatarNetwork(config).eval().requires_grad_(False)
-    if isinstance(network.warp, MotionWarp):  # a trained residual is not zero
+    if isinstance(network.warp, MotionWarp) and config.warp_residual:  # a trained residual is not zero
         torch.nn.init.normal_(network.warp.residual.weight, 0, 0.02)
     picture = np.full((64, 64, 3), 128, np.uint8)
     return make_avatar(network, track, "ball", picture, {"credits": ["synthetic"], "figures": {}, "training": {}})

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from models.network.avatar_network import AvatarNetwork
 from models.network.config import NetworkConfig
-from models.network.generator import Up
+from models.network.generator import UnetGenerator, Up
 from models.network.warp import MotionWarp
 from renderer import cpu_generator_kernels as kernels
 from renderer.cpu_generator import CpuGenerator, folded, norm_constants, unfolded_detail
@@ -44,7 +44,7 @@ def floats_of(values: np.ndarray) -> torch.Tensor:
 @torch.inference_mode()
 def test_generator_is_its_twin(name: str, dtype: torch.dtype) -> None:
     net = network(CONFIGS[name])
-    assert isinstance(net.warp, MotionWarp)
+    assert isinstance(net.warp, MotionWarp) and isinstance(net.generator, UnetGenerator)
     s = net.config.size
     fast = CpuGenerator(net.generator, net.warp.reduce, s, dtype)
     for seed in range(2):  # the second pass finds the first one's scratch

@@ -1,6 +1,8 @@
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from models.arkit import HeadState
 from models.avatar_file import Avatar
 from models.errors import UserError
-from models.geometry import Pose, look_at
+from models.geometry import Pose, look_at, quaternion_from_euler
 from models.network.config import NetworkConfig
 from models.track_file import Track
 from renderer.engine import PlainEngine, engine_factories, make_engine
@@ -66,6 +68,24 @@ def test_fast_and_plain_engine_paint_the_same_where_the_cache_saw_nothing(avatar
     assert decibels(a.rgba, b.rgba) > 65
 
 
+def test_networks_are_told_of_no_side_that_training_did_not_show(avatar: Avatar, track: Track) -> None:
+    seen = {"view_yaw_degrees": [-20.0, 20.0], "view_pitch_degrees": [-10.0, 10.0]}
+    network = copy.deepcopy(avatar.network)
+    network.view_limits = ((-0.4, 0.4), (-0.2, 0.2))
+    limited = replace(avatar, network=network, manifest={**avatar.manifest, "ranges": seen})
+
+    def pictures(of: Avatar, yaw: float) -> list[np.ndarray]:
+        pose = Pose(np.array([0, 0, -0.6]), quaternion_from_euler(yaw, 0.0))
+        request = ViewRequest(0, 0, 0, Pose(), track.camera, HeadState(T_world_head=pose))
+        engines = PlainEngine(of, "cpu"), CpuEngine(of, dtype=torch.float32)
+        return [engine.warp(engine.build_cache(request), request).rgba for engine in engines]
+
+    for within, beyond in zip(pictures(avatar, 0.2), pictures(limited, 0.2), strict=True):
+        assert decibels(within, beyond) > 60, "what training saw stays as it was"
+    free, (plain, fast) = pictures(avatar, 0.9), pictures(limited, 0.9)
+    assert decibels(free[0], plain) < 60 and decibels(plain, fast) > 65
+
+
 def test_caches_do_not_disturb_each_other(avatar: Avatar, request_at: Callable[[int], ViewRequest]) -> None:
     """Buffers are reused: a cache made later, or a warp in between, must not change what an older cache draws."""
     engine = CpuEngine(avatar)
@@ -98,14 +118,34 @@ def test_the_viewer_moving_is_the_head_turning(avatar: Avatar, track: Track) -> 
     assert out.crop.center_x == pytest.approx(track.camera.cx, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["published", "none"])
-def test_other_warps_run_on_the_plain_engine(track: Track, request_at: Callable[[int], ViewRequest], kind: str) -> None:
-    avatar = untrained_avatar(track, replace(CONFIG, warp=kind))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"warp": "published"}, {"warp": "explicit"}, {"warp": "past"}, {"warp": "none"}, {"backbone": "resnet"},
+        {"upsampling": "transposed"}, {"warp_residual": False}, {"warp_fill": False}, {"warp_hidden": False},
+        {"warp_texture": False}, {"warp_change": False}, {"cache_f3": False}, {"cache_f4": False}, {"cache_f5": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_the_kernels_do_not_know_runs_on_the_plain_engine_which_says_so(
+    track: Track, request_at: Callable[[int], ViewRequest], other: dict[str, Any]
+) -> None:
+    avatar = untrained_avatar(track, replace(CONFIG, **other))
     (factory,) = engine_factories(avatar, ["cpu"])
     engine = factory()
     assert isinstance(engine, PlainEngine)
+    ((name, value),) = other.items()
+    assert engine.device.endswith(f", slow: {name} {value}")
+    with pytest.raises(ValueError, match=name):
+        CpuEngine(avatar)
     out = engine.warp(engine.build_cache(request_at(1)), request_at(4))
-    assert out.finite and out.rgba.shape == (96, 96, 4)
+    assert out.finite and out.rgba.shape == (96, 96, 4) and out.rgba.std() > 5
+
+
+def test_sizes_and_the_papers_g_stay_on_the_fast_engine(track: Track) -> None:
+    known = replace(CONFIG, width=16, norm="instance", detail=False, expression_code=0, texture_levels=2)
+    engine = make_engine(untrained_avatar(track, known), "cpu")
+    assert isinstance(engine, CpuEngine) and "slow" not in engine.device
 
 
 def test_not_a_number_is_noticed(avatar: Avatar, track: Track, request_at: Callable[[int], ViewRequest]) -> None:

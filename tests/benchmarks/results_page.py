@@ -1,0 +1,132 @@
+"""Fills docs/results.md, and its plots, from the JSON files in tests/benchmarks/results: every table with its command.
+
+python -m tests.benchmarks.results_page           # rewrite docs/results.md and docs/plots
+python -m tests.benchmarks.results_page --check   # fail when docs/results.md does not say what the files say
+
+A file that `visavis evaluate --json` wrote becomes a section by being there; what is not there is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models.evaluation.tables import markdown, protocol
+from models.files import atomic_write
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "results.md"
+HEADINGS = {
+    "offline": "Held-out frames",
+    "online": "At the source's frame rate",
+    "flicker": "From frame to frame",
+    "views": "Other cameras",
+    "camera": "The viewer moves, the face is still",
+}
+ABOUT = {
+    "offline": "Every held-out frame drawn by G, by the warp from caches of earlier frames, and by what a display "
+    "without a warp shows: G's last frame, late. PSNR in dB; *face* is the landmarks' box; *face to G* is the PSNR "
+    "against G's own picture of the frame.",
+    "online": "The schedule runs on a clock of its own. What is on display as a source frame comes is compared with "
+    "that very frame, so a picture counts as late by what it took. *naive* gives every frame to the next free worker.",
+    "flicker": "A warping error with the mesh's motion in place of an estimated flow, against the truth's own: how "
+    "much a surface point's colour changes where the truth's does not. *Hand-over* is the step to a new cache; the "
+    "*jump* is how much one frame's picture changes with the cache. A camera's noise, which no model draws, is in all "
+    "but the jump.",
+    "views": "A rendered shoot's cameras are the truth, by their yaw. *tracked*: the head as found in the first "
+    "camera's pictures; *exact*: poses and weights from the truth.",
+    "camera": "A rendered shoot's cameras are the truth; the cache is drawn from some degrees aside.",
+}
+
+
+STILLS = {
+    "retarget": "Another person's expression and head pose on the performer's avatar: `visavis retarget d6.track "
+    "performer.avatar --alone --frames 300 --stills docs/stills/retarget.png`",
+    "orbit": "The performer, filmed and as an avatar that the viewer looks around, its head held: `visavis retarget "
+    "mono.track performer.avatar --move expression --orbit 20 --frames 240 --stills docs/stills/orbit.png`",
+}
+
+
+def reports(folder: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
+    """What `visavis evaluate` measured, by protocol, in the order of the files' names."""
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in HEADINGS}
+    for path in sorted(folder.glob("*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        kind = protocol(report) if isinstance(report, dict) else ""
+        if kind in found:
+            found[kind].append(report | {"file": path.stem})
+    return found
+
+
+def page(found: dict[str, list[dict[str, Any]]], plots: dict[str, str], stills: Sequence[str] = ()) -> str:
+    """The Markdown. plots: which there are, file name under docs/plots to caption; stills: which of STILLS."""
+    lines = [
+        "# Results",
+        "",
+        "Made by `python -m tests.benchmarks.results_page` from the files in tests/benchmarks/results and from nothing "
+        "else. What is not measured is not here.",
+    ]
+    for name, caption in plots.items():
+        lines += ["", f"![{caption}](plots/{name})", "", f"*{caption}*"]
+    for name in stills:
+        lines += ["", f"![{name}](stills/{name}.png)", "", STILLS[name] + "."]
+    for kind, some in found.items():
+        if not some:
+            continue
+        lines += ["", f"## {HEADINGS[kind]}", "", ABOUT[kind]]
+        for report in some:
+            default = "name.avatar --views DIR" if kind == "views" else "name.avatar clip.track"
+            command = report.get("command", f"visavis evaluate {default}")
+            lines += [
+                "",
+                f"### {report['file']}",
+                "",
+                f"`{command} --json {report['file']}.json`",
+                "",
+                *markdown(report),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+CAPTIONS = {
+    "psnr_over_latency.svg": "PSNR over latency, as the paper's figure 2",
+    "error_over_distance.svg": "Error over warp distance",
+}
+
+
+def draw(found: dict[str, list[dict[str, Any]]], folder: Path) -> dict[str, str]:
+    """Writes the plots that can be drawn; those that cannot are removed. File name to caption."""
+    from tests.benchmarks.plots import error_over_distance, psnr_over_latency
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {
+        "psnr_over_latency.svg": psnr_over_latency(found["offline"], folder / "psnr_over_latency.svg"),
+        "error_over_distance.svg": error_over_distance(found["offline"], folder / "error_over_distance.svg"),
+    }
+    for name, drawn in made.items():
+        if not drawn:
+            (folder / name).unlink(missing_ok=True)
+    return {name: CAPTIONS[name] for name, drawn in made.items() if drawn}
+
+
+def main() -> None:
+    found, folder = reports(), PAGE.parent / "plots"
+    stills = [name for name in STILLS if (PAGE.parent / "stills" / f"{name}.png").exists()]
+    if "--check" in sys.argv:
+        plots = {name: caption for name, caption in CAPTIONS.items() if (folder / name).exists()}
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(found, plots, stills):
+            raise SystemExit(
+                "docs/results.md does not say what tests/benchmarks/results says: run this without --check"
+            )
+        return
+    text = page(found, draw(found, folder), stills)
+    with atomic_write(PAGE) as file:
+        file.write(text.encode())
+
+
+if __name__ == "__main__":
+    main()
