@@ -12,7 +12,7 @@ import moderngl
 from app.latency import Rolling
 from app.report import percentiles
 from app.xr.runtime import Description, HeadsetLost
-from app.xr.scene import RoomScene
+from app.xr.scene import FAR_M, NEAR_M, RoomScene
 from app.xr.session import Frame, XrSession
 from app.xr.states import Over, State
 from models.errors import UserError
@@ -158,6 +158,7 @@ class VirtualReality:
             if eyes is not None:
                 newest = self._newest(app, frame, eyes, started)
                 submission.eyes = self._draw(app, session, frame, newest)
+                submission.near_far = (NEAR_M, FAR_M)
                 eyes = submission.eyes or eyes
         if eyes is None:
             return False
