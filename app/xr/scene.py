@@ -71,14 +71,16 @@ class RoomScene:
             texture.repeat_x = texture.repeat_y = False
         self._size = size
 
-    def draw(self, index: int, eye: Eye, viewport: tuple[int, int], now_ns: int, linear: bool = False) -> None:
+    def draw(
+        self, index: int, eye: Eye, viewport: tuple[int, int], now_ns: int, linear: bool = False, left: int = 0
+    ) -> None:
         """What eye `index` (0 left, 1 right) sees from `eye`, into the bound framebuffer, all of it.
 
         eye: in the anchor's frame, as the pictures are. now_ns: when it will be seen. linear: the framebuffer holds
-        linear colours.
+        linear colours. left: where the viewport starts, in pixels from the framebuffer's left side.
         """
         ctx = self._ctx
-        ctx.viewport = (0, 0, *viewport)
+        ctx.viewport = (left, 0, *viewport)
         ctx.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE | moderngl.BLEND)
         pose = eye.T_world_eye
         self._room["tangents"] = eye.fov.tangents

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from app.actions import KEYS, Action, Do, help_lines
+from app.actions import KEYS, VR_KEYS, Action, Do, help_lines
 from app.live import LiveApp, LiveOptions
 from app.pace import MISSES
 from app.presenter import CpuPresenter, open_offscreen
@@ -204,7 +204,7 @@ def test_a_recording_that_fails_is_told_and_the_session_goes_on(
 
 def test_every_key_does_what_the_help_says(tmp_path: Path) -> None:
     app = make(tmp_path)
-    assert {a.do for a in KEYS.values()} == set(Do) and len(help_lines()) == len(Do) + 1
+    assert {a.do for a in (*KEYS.values(), *VR_KEYS.values())} == set(Do) and len(help_lines()) == len(Do) + 1
     pool = app.session.pool
     for key, k in (("1", 1), ("4", 4), ("3", 3), ("2", 2)):
         app.do(KEYS[key])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.live import LiveApp
+from app.settings import Settings
 from app.window import WindowPresenter
 from app.xr.graphics import current_binding
 from models.geometry import Pose
@@ -22,7 +23,7 @@ PORT = use_config()
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[LiveApp]:
-    with live_app(tmp_path, WindowPresenter("visavis", (900, 600), ui_scale=1.0)) as app:
+    with live_app(tmp_path, WindowPresenter("visavis", (900, 600), ui_scale=1.0), Settings()) as app:
         yield app
 
 

@@ -1,0 +1,76 @@
+"""The overlay as a board in the room: an ImGui context of its own, without a window, that draws into a texture."""
+
+from __future__ import annotations
+
+import moderngl
+from imgui_bundle import imgui
+
+from app.actions import Action
+from app.imgui_host import COLORS, ImGuiHost
+from app.overlay import PANEL_WIDTH, Overlay, OverlayModel
+from models.geometry import Pose
+from tracking.room_hands import Board
+
+SCALE = 2.0  # letters are looked at from near: more pixels than a monitor has for them
+SIZE = (int(SCALE * (PANEL_WIDTH + 20)), int(SCALE * 640))  # pixels
+WIDTH_M = 0.34
+HEIGHT_M = WIDTH_M * SIZE[1] / SIZE[0]
+# between drawings: while something is pointed at it, and while nothing is (drawing it takes some milliseconds)
+POINTED_NS, IDLE_NS = 30_000_000, 200_000_000
+_AWAY = -3.4e38  # ImGui's own way to say that there is no mouse
+
+
+class Panel:
+    """Of one GL context; use from its thread only. `texture`: row 0 at the bottom. `overlay.rects` are in its pixels,
+    from the top left corner."""
+
+    def __init__(self, ctx: moderngl.Context) -> None:
+        self.texture = ctx.texture(SIZE, 4)
+        self._framebuffer = ctx.framebuffer([self.texture])
+        red, green, blue, _ = COLORS[imgui.Col_.window_bg]
+        self._framebuffer.clear(red, green, blue, 1.0)
+        # Opaque once and for all: ImGui's backend would blend alpha as if it were a colour.
+        self._framebuffer.color_mask = (True, True, True, False)
+        self._colour = (red, green, blue)
+        self.host = ImGuiHost(SCALE)
+        self.overlay = Overlay(self.host)
+        self._pointer: tuple[float, float] | None = None
+        self._pressed = False
+        self._drawn_ns = 0
+
+    def board(self, T_room_board: Pose) -> Board:
+        return Board(T_room_board, WIDTH_M, HEIGHT_M)
+
+    def point(self, pointer: tuple[float, float] | None, pressed: bool) -> None:
+        """The mouse: (u, v) from the top left corner in [0, 1], or away; and whether its button is down. ImGui keeps
+        what comes between two drawings in order, so a short press is not lost."""
+        io = self.host.io
+        if pointer != self._pointer:
+            self._pointer = pointer
+            x, y = (pointer[0] * SIZE[0], pointer[1] * SIZE[1]) if pointer is not None else (_AWAY, _AWAY)
+            io.add_mouse_pos_event(x, y)
+        if pressed != self._pressed:
+            self._pressed = pressed
+            io.add_mouse_button_event(0, pressed)
+
+    def due(self, now_ns: int) -> bool:
+        """Whether it should be drawn again."""
+        used = self._pointer is not None or self._pressed
+        return now_ns - self._drawn_ns >= (POINTED_NS if used else IDLE_NS)
+
+    def draw(self, model: OverlayModel, now_ns: int) -> list[Action]:
+        """Into its texture, which is bound afterwards. Returns what was asked for on it."""
+        seconds = min((now_ns - self._drawn_ns) / 1e9, 1.0)
+        self._drawn_ns = now_ns
+        self._framebuffer.use()
+        self._framebuffer.clear(*self._colour)
+        self.host.new_frame(SIZE, SIZE, seconds)
+        actions = self.overlay.draw(model)
+        self.host.render()
+        self.texture.build_mipmaps()
+        return actions
+
+    def release(self) -> None:
+        self.host.close()
+        self._framebuffer.release()
+        self.texture.release()
