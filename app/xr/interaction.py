@@ -34,8 +34,7 @@ class Interaction:
         self._steps.append(step)
 
     def update(self, app: LiveApp, hands: tuple[Hand, Hand], viewer: Pose, anchor: Pose, now_ns: int) -> Pose:
-        """One cycle: the anchor as hands and keys leave it. viewer: midway between the eyes. GL's target is another
-        afterwards. What is pressed on the panel is asked of the app."""
+        """One cycle: the anchor as hands and keys leave it. viewer: midway between the eyes."""
         seconds = min((now_ns - self._updated_ns) / 1e9, 0.1)  # after a pause nothing jumps
         self._updated_ns = now_ns
         if anchor is not self._stood and self._stood is not None:
@@ -47,21 +46,27 @@ class Interaction:
         if self.hands.menu:
             app.ask(Action(Do.OVERLAY))
         self._hang(app.settings.overlay_visible, viewer, anchor)
-        if self.board is not None:
-            self.panel.point(self.hands.pointer, self.hands.pressed)
-            if self.panel.due(now_ns):
-                for action in self.panel.draw(app.overlay_model(), now_ns):
-                    app.ask(action)
         return anchor
+
+    def paint(self, app: LiveApp, now_ns: int) -> None:
+        """Draw the panel if it is due, and ask the app for what was pressed on it. GL's target is another afterwards.
+
+        That takes some milliseconds: best while the workers are busy."""
+        if self.board is not None and self.panel.due(now_ns):
+            for action in self.panel.draw(app.overlay_model(), now_ns):
+                app.ask(action)
 
     def _hang(self, visible: bool, viewer: Pose, anchor: Pose) -> None:
         """Beside the head; it stays where it is until the head is moved."""
         if not visible:
-            self.panel.point(None, False)
             self.board = None
         elif self.board is None or anchor is not self._stood:
             self.board = self.panel.board(beside_head(anchor.apply(RESTING), viewer.position, WIDTH_M))
         self._stood = anchor
+        if self.board is None:
+            self.panel.point(None, False)
+        else:
+            self.panel.point(self.hands.pointer, self.hands.pressed)
 
     def draw(self, eye: Eye, linear: bool = False) -> None:
         """Over the room, into the bound framebuffer's viewport. eye: in the room's frame."""

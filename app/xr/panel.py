@@ -11,9 +11,9 @@ from app.overlay import PANEL_WIDTH, Overlay, OverlayModel
 from models.geometry import Pose
 from tracking.room_hands import Board
 
-SCALE = 2.0  # letters are looked at from near: more pixels than a monitor has for them
-SIZE = (int(SCALE * (PANEL_WIDTH + 20)), int(SCALE * 640))  # pixels
-WIDTH_M = 0.34
+SCALE = 1.5  # of letters: then it has about as many pixels as a good headset has for it
+SIZE = (int(SCALE * (PANEL_WIDTH + 20)), int(SCALE * 820))  # pixels
+WIDTH_M = 0.30
 HEIGHT_M = WIDTH_M * SIZE[1] / SIZE[0]
 # between drawings: while something is pointed at it, and while nothing is (drawing it takes some milliseconds)
 POINTED_NS, IDLE_NS = 30_000_000, 200_000_000
@@ -26,13 +26,14 @@ class Panel:
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self.texture = ctx.texture(SIZE, 4)
+        # Before anything is attached: Mesa moves a texture that gets its smaller levels later, and would go on drawing
+        # into the place where it was.
+        self.texture.build_mipmaps()
         self._framebuffer = ctx.framebuffer([self.texture])
-        red, green, blue, _ = COLORS[imgui.Col_.window_bg]
-        self._framebuffer.clear(red, green, blue, 1.0)
-        # Opaque once and for all: ImGui's backend would blend alpha as if it were a colour.
-        self._framebuffer.color_mask = (True, True, True, False)
-        self._colour = (red, green, blue)
+        self._background = (*COLORS[imgui.Col_.window_bg][:3], 1.0)
         self.host = ImGuiHost(SCALE)
+        # The board is its window: filling it once more would double what a software GL needs for all of it.
+        imgui.get_style().set_color_(imgui.Col_.window_bg, imgui.ImVec4(0.0, 0.0, 0.0, 0.0))
         self.overlay = Overlay(self.host)
         self._pointer: tuple[float, float] | None = None
         self._pressed = False
@@ -62,8 +63,10 @@ class Panel:
         """Into its texture, which is bound afterwards. Returns what was asked for on it."""
         seconds = min((now_ns - self._drawn_ns) / 1e9, 1.0)
         self._drawn_ns = now_ns
-        self._framebuffer.use()
-        self._framebuffer.clear(*self._colour)
+        self._framebuffer.color_mask = (True, True, True, True)
+        self._framebuffer.clear(*self._background)
+        self._framebuffer.color_mask = (True, True, True, False)  # ImGui's backend blends alpha as if it were a colour
+        self._framebuffer.use()  # which is when a mask takes effect
         self.host.new_frame(SIZE, SIZE, seconds)
         actions = self.overlay.draw(model)
         self.host.render()

@@ -17,7 +17,7 @@ from tracking.room import Eye
 from tracking.room_hands import Beam, Board
 
 RAY_WIDTH_M = 0.004
-DOT_RADIANS = 0.006  # half of what a dot takes up of the view: it is as large far away as it is near
+DOT_RADIANS = 0.008  # half of what a dot takes up of the view: it is as large far away as it is near
 COLOURS = {"board": (0.55, 0.85, 1.0, 0.95), "head": (0.62, 0.90, 1.0, 0.8), "": (0.6, 0.75, 0.9, 0.45)}
 _BOARD, _RAY, _DOT = 0, 1, 2  # as in quad.frag
 

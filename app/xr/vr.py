@@ -191,11 +191,12 @@ class VirtualReality:
         viewer = eyes[0].T_world_eye.interpolate(eyes[1].T_world_eye, 0.5)
         if self.anchor is None:
             self.anchor = before_viewer(viewer)
-        if self._session is not None and self._interaction is not None:
-            hands, now = self._session.hands(frame), app.session.clock_ns()
-            self.anchor = self._interaction.update(app, hands, viewer, self.anchor, now)
+        assert self._session is not None and self._interaction is not None
+        hands, now = self._session.hands(frame), app.session.clock_ns()
+        self.anchor = self._interaction.update(app, hands, viewer, self.anchor, now)
         app.session.stereo = True
         asked = self._request(app, frame, eyes)
+        self._interaction.paint(app, now)
         deadline = started + frame.period_ns - self._draw_ns - MARGIN_NS
         return app.await_frame(deadline, app.session.last_submitted_id if asked else 0)
 
