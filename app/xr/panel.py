@@ -8,6 +8,7 @@ from imgui_bundle import imgui
 from app.actions import Action
 from app.imgui_host import COLORS, ImGuiHost
 from app.overlay import PANEL_WIDTH, Overlay, OverlayModel
+from app.xr.graphics import drain_errors
 from models.geometry import Pose
 from tracking.room_hands import Board
 
@@ -25,6 +26,8 @@ class Panel:
     from the top left corner."""
 
     def __init__(self, ctx: moderngl.Context) -> None:
+        self._ctx = ctx
+        drain_errors(ctx)
         self.texture = ctx.texture(SIZE, 4)
         # Before anything is attached: Mesa moves a texture that gets its smaller levels later, and would go on drawing
         # into the place where it was.
@@ -63,6 +66,7 @@ class Panel:
         """Into its texture, which is bound afterwards. Returns what was asked for on it."""
         seconds = min((now_ns - self._drawn_ns) / 1e9, 1.0)
         self._drawn_ns = now_ns
+        drain_errors(self._ctx)
         self._framebuffer.color_mask = (True, True, True, True)
         self._framebuffer.clear(*self._background)
         self._framebuffer.color_mask = (True, True, True, False)  # ImGui's backend blends alpha as if it were a colour

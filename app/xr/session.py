@@ -15,7 +15,7 @@ from typing import Any
 
 import moderngl
 
-from app.xr.graphics import current_binding
+from app.xr.graphics import current_binding, drain_errors
 from app.xr.input import NO_HANDS, Controllers
 from app.xr.runtime import Description, HeadsetLost, Runtime, pose_of, translated
 from app.xr.states import Call, SessionStates, State
@@ -253,10 +253,7 @@ class XrSession:
         raise UserError(f"{self.description.runtime} offers no image format that visavis can draw into ({names})")
 
     def _drain_errors(self) -> None:
-        """Some runtimes leave GL errors behind, which others would trip over."""
-        for _ in range(8):
-            if self._ctx.error == "GL_NO_ERROR":
-                return
+        drain_errors(self._ctx)
 
 
 class _EyeImages:

@@ -20,10 +20,12 @@ from app.session import LiveSession
 from app.settings import Settings
 from app.sources import Sources
 from app.stage import Stage, StageLoader
+from app.xr.vr import VirtualReality
 from models.errors import UserError
 from renderer.messages import RenderedFrame
 from renderer.pool import RendererPool
 from tests.app.fakes import DiscEngine, FakeAvatar, FakePool
+from tracking.sources.mouse import MouseSource
 from tracking.viewer import Screen
 
 SIZE = (160, 120)
@@ -232,6 +234,30 @@ def test_every_key_does_what_the_help_says(tmp_path: Path) -> None:
     app.do(KEYS["Esc"])
     app.options = LiveOptions()
     app.run(never)  # ends since Esc was pressed
+
+
+def test_arrows_look_around_until_a_headset_is_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make(tmp_path)
+    told: list[str] = []
+    monkeypatch.setattr(MouseSource, "on_key", lambda self, name: told.append(name))
+    app.do(Action(Do.POSE, "mouse"))
+    app._key("left")
+    assert told == ["left"] and app._take_wishes() == []
+    monkeypatch.setattr(VirtualReality, "seen", True)
+    app._key("left")
+    assert told == ["left"] and app._take_wishes() == [Action(Do.MOVE, "left")]
+    app.do(Action(Do.MOVE, "left"))  # nobody is there who could move it: nothing happens
+    app.do(Action(Do.CLICK))
+
+
+def test_one_key_switches_what_the_window_mirrors(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    assert app.settings.vr_mirror == "left"
+    for mirror in ("both", "left"):
+        app.do(KEYS["M"])
+        assert app.settings.vr_mirror == mirror
+    app.do(Action(Do.MIRROR, "both"))
+    assert app.settings.vr_mirror == app.overlay_model().vr_mirror == "both"
 
 
 def test_unknown_choices_are_one_line(tmp_path: Path) -> None:

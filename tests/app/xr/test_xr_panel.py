@@ -91,6 +91,13 @@ def test_a_press_where_it_is_pointed_at_asks_for_that(panel: Panel) -> None:
     assert drawn(panel, 3) == [], "let go elsewhere"
 
 
+def test_errors_that_a_runtime_left_in_gl_harm_nothing(presenter: EglPresenter, panel: Panel) -> None:
+    context(presenter).enable_direct(0xFFFF)  # no such thing: GL remembers an error
+    drawn(panel, 1)
+    context(presenter).enable_direct(0xFFFF)
+    Panel(context(presenter)).release()
+
+
 def test_the_panel_is_drawn_more_often_while_it_is_pointed_at(panel: Panel) -> None:
     panel.draw(MODEL, 10**9)
     assert not panel.due(10**9 + POINTED_NS) and panel.due(10**9 + IDLE_NS)
