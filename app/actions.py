@@ -21,6 +21,9 @@ class Do(Enum):
     LATE = "with or without late reprojection to the newest pose"
     OVERLAY = "hide or show this overlay"
     VR = "into the headset, or out of it"
+    MIRROR = "VR: this window shows the left eye, or both"
+    MOVE = "VR: move the head about; , and . turn it"
+    CLICK = "VR: press what you look or point at"
     HELP = "this help"
     QUIT = "close help, or quit"
 
@@ -33,7 +36,7 @@ class Action:
     value: int | str | bool | None = None
 
 
-# Key as GLFW names it -> action. Arrow keys and the wheel steer the mouse source.
+# Key as GLFW names it -> action. Outside VR, arrow keys and the wheel steer the mouse source.
 KEYS: dict[str, Action] = {
     "1": Action(Do.WARP, 1),
     "2": Action(Do.WARP, 2),
@@ -49,16 +52,35 @@ KEYS: dict[str, Action] = {
     "O": Action(Do.RECORD_OVERLAY),
     "V": Action(Do.VR),
     "L": Action(Do.LATE),
+    "M": Action(Do.MIRROR),
     "H": Action(Do.OVERLAY),
     "F1": Action(Do.HELP),
     "Esc": Action(Do.QUIT),
+}
+
+# while a headset is on: for people without controllers
+VR_KEYS: dict[str, Action] = {
+    "left": Action(Do.MOVE, "left"),
+    "right": Action(Do.MOVE, "right"),
+    "up": Action(Do.MOVE, "farther"),
+    "down": Action(Do.MOVE, "nearer"),
+    "PgUp": Action(Do.MOVE, "up"),
+    "PgDn": Action(Do.MOVE, "down"),
+    ",": Action(Do.MOVE, "turn left"),
+    ".": Action(Do.MOVE, "turn right"),
+    "Space": Action(Do.CLICK),
 }
 
 
 def help_lines() -> list[tuple[str, str]]:
     """(keys, what they do), one line per action."""
     keys: dict[Do, list[str]] = {}
-    for key, action in KEYS.items():
+    for key, action in (
+        *KEYS.items(),
+        ("arrows", Action(Do.MOVE)),
+        ("PgUp PgDn", Action(Do.MOVE)),
+        ("Space", Action(Do.CLICK)),
+    ):
         keys.setdefault(action.do, []).append(key)
     lines = [(" ".join(names), do.value) for do, names in keys.items()]
     return [*lines, ("arrows, wheel", "look around, nearer or farther (mouse source)")]

@@ -32,11 +32,15 @@ COLORS = {
 
 
 class ImGuiHost:
-    """Owns the ImGui context. `window`: a GLFW window whose clipboard ImGui may use; events are fed by the caller."""
+    """Owns an ImGui context. `window`: a GLFW window whose clipboard ImGui may use; events are fed by the caller.
+
+    A thread has one current context, and there may be several hosts: each makes its own current when it is used.
+    """
 
     def __init__(self, scale: float = 1.0, window: Any = None) -> None:
         self._context = imgui.create_context()
         self._plot_context = implot.create_context()
+        self.use()  # where there was a context before, making another leaves that one current
         io = imgui.get_io()
         io.set_ini_filename("")  # the overlay's place is ours to decide; no stray imgui.ini
         io.set_log_filename("")
@@ -56,14 +60,21 @@ class ImGuiHost:
         self._style()
         self.set_scale(scale)
 
+    def use(self) -> None:
+        """Make its context the thread's current one."""
+        imgui.set_current_context(self._context)
+        implot.set_current_context(self._plot_context)
+
     @property
     def io(self) -> imgui.IO:
+        self.use()
         return imgui.get_io()
 
     def set_scale(self, scale: float) -> None:
         """Letters and spacing for a content scale (1 = 96 dpi)."""
         if scale == self.scale:
             return
+        self.use()
         style = imgui.get_style()
         style.scale_all_sizes(scale / self.scale)
         style.font_scale_dpi = scale
@@ -85,7 +96,7 @@ class ImGuiHost:
 
     def new_frame(self, size: tuple[int, int], framebuffer: tuple[int, int], seconds: float) -> None:
         """size: window coordinates; framebuffer: pixels; seconds since the last call."""
-        io = imgui.get_io()
+        io = self.io
         io.display_size = imgui.ImVec2(*size)
         io.display_framebuffer_scale = imgui.ImVec2(framebuffer[0] / size[0], framebuffer[1] / size[1])
         io.delta_time = max(seconds, 1e-4)
@@ -93,10 +104,12 @@ class ImGuiHost:
 
     def render(self) -> None:
         """Into the bound framebuffer."""
+        self.use()
         imgui.render()
         self.backend.render(imgui.get_draw_data())
 
     def close(self) -> None:
+        self.use()
         self.backend.shutdown()
         implot.destroy_context(self._plot_context)
         imgui.destroy_context(self._context)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.actions import KEYS, Action, Do
+from app.actions import KEYS, VR_KEYS, Action, Do
 from app.files import unused_path, write_png
 from app.overlay import Overlay
-from app.overlay_model import ModelKeeper
+from app.overlay_model import ModelKeeper, OverlayModel
 from app.pace import Pace
 from app.presenter import Picture, Presenter
 from app.recorder import Recorder
@@ -309,15 +309,23 @@ class LiveApp:
             case Do.VR:
                 self.vr.enter(session)
                 self.say("VR: put the headset on")
+            case Do.MIRROR:
+                mirror = value if isinstance(value, str) else "left" if self.settings.vr_mirror == "both" else "both"
+                self.settings = replace(self.settings, vr_mirror=mirror)
+            case Do.MOVE if isinstance(value, str):
+                self.vr.move(value)
+            case Do.CLICK:
+                self.vr.click()
             case Do.RECORD_OVERLAY:
                 wanted = value if isinstance(value, bool) else not self.settings.record_overlay
                 self.settings = replace(self.settings, record_overlay=wanted)
             case Do.LATE:
                 self.settings = replace(self.settings, late_latch=not self.settings.late_latch)
                 self.say(f"late reprojection {'on' if self.settings.late_latch else 'off'}")
-            case Do.OVERLAY if self.overlay is not None:
-                self.overlay.visible = not self.overlay.visible
-                self.settings = replace(self.settings, overlay_visible=self.overlay.visible)
+            case Do.OVERLAY:  # the window's and VR's panel
+                self.settings = replace(self.settings, overlay_visible=not self.settings.overlay_visible)
+                if self.overlay is not None:
+                    self.overlay.visible = self.settings.overlay_visible
             case Do.HELP if self.overlay is not None:
                 self.overlay.help_open = not self.overlay.help_open
             case Do.QUIT if self.overlay is not None and self.overlay.help_open:
@@ -368,8 +376,14 @@ class LiveApp:
         wishes, self._wishes = self._wishes, []
         return wishes
 
+    def ask(self, action: Action) -> None:
+        """Carry it out at the next tick."""
+        self._wishes.append(action)
+
     def _key(self, name: str) -> None:
-        if name in KEYS:
+        if self.vr.seen and name in VR_KEYS:
+            self._wishes.append(VR_KEYS[name])
+        elif name in KEYS:
             self._wishes.append(KEYS[name])
         elif isinstance(self.sources.pose, MouseSource):
             self.sources.pose.on_key(name)
@@ -389,12 +403,16 @@ class LiveApp:
 
     # --- overlay ----------------------------------------------------------------------------------------------------
 
+    def overlay_model(self) -> OverlayModel:
+        """What overlays show, as fresh as need be."""
+        return self._keeper.refresh(self, self.session.clock_ns())
+
     def _draw_overlay(self) -> None:
         if self.overlay is None:
             return
         now = self.session.clock_ns()
         seconds, self._ui_ns = (now - self._ui_ns) / 1e9 if self._ui_ns else 1 / 60, now
-        model = self._keeper.refresh(self, now)
+        model = self.overlay_model()
         size = self._window.window_size if self._window is not None else self.presenter.size
         self.overlay.host.new_frame(size, self.presenter.size, seconds)
         self._wishes += self.overlay.draw(model)

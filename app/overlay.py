@@ -66,6 +66,7 @@ class OverlayModel:
     vr: bool = False
     vr_status: str = ""
     vr_figures: str = ""
+    vr_mirror: str = "left"
     message: tuple[bool, str] | None = None  # (good news, text)
 
 
@@ -198,6 +199,11 @@ class Overlay:
         if model.vr_status:
             imgui.same_line()
             _clipped(model.vr_status)
+        if model.vr:
+            changed, both = imgui.checkbox("both eyes in the window", model.vr_mirror == "both")
+            if changed:
+                actions.append(Action(Do.MIRROR, "both" if both else "left"))
+            self._mark("vr mirror")
         if model.vr_figures:
             imgui.push_text_wrap_pos(0.0)
             imgui.text_unformatted(model.vr_figures)

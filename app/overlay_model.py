@@ -70,6 +70,7 @@ class ModelKeeper:
         pose, face = session.pose_source.status(now_ns), session.face_source.status(now_ns)
         model.pose_status, model.face_status = (pose.ok, pose.text), (face.ok, face.text)
         model.record_overlay = app.settings.record_overlay
+        model.vr_mirror = app.settings.vr_mirror
         model.vr, model.vr_status, model.vr_figures = app.vr.on, app.vr.status(), app.vr.figures()
         model.recording = None
         if app.recorder is not None:

@@ -33,6 +33,7 @@ class Settings:
     late_latch: bool = True  # what is shown is moved to where the viewer is by then
     overlay_visible: bool = True
     record_overlay: bool = False
+    vr_mirror: str = "left"  # which eyes the window shows while a headset is on
     ui_scale: float = 0.0
     last_avatar: str = ""
     recent_avatars: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Settings:
 
 
 POSE_SOURCES = ("auto", "sway", "mouse", "webcam", "trace")
+VR_MIRRORS = ("left", "both")
 FACE_SOURCES = ("performance", "webcam", "still")
 
 
@@ -67,6 +69,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "late_latch": lambda v: isinstance(v, bool),
     "overlay_visible": lambda v: isinstance(v, bool),
     "record_overlay": lambda v: isinstance(v, bool),
+    "vr_mirror": lambda v: v in VR_MIRRORS,
     "ui_scale": lambda v: v == 0 or _number(0.5, 4.0)(v),
     "last_avatar": _text,
     "recent_avatars": lambda v: isinstance(v, list | tuple) and len(v) <= 64 and all(map(_text, v)),

@@ -21,7 +21,8 @@ import glfw  # isort: skip
 
 DEFAULT_REFRESH_HZ = 60.0
 _ARROWS = {glfw.KEY_LEFT: "left", glfw.KEY_RIGHT: "right", glfw.KEY_UP: "up", glfw.KEY_DOWN: "down"}
-_NAMED = {glfw.KEY_ESCAPE: "Esc", glfw.KEY_F1: "F1", **_ARROWS}
+_REPEATED = {**_ARROWS, glfw.KEY_PAGE_UP: "PgUp", glfw.KEY_PAGE_DOWN: "PgDn"}
+_NAMED = {glfw.KEY_ESCAPE: "Esc", glfw.KEY_F1: "F1", glfw.KEY_SPACE: "Space", **_REPEATED}
 
 
 def _text(text: bytes | str) -> str:
@@ -182,7 +183,7 @@ class WindowPresenter:
             name = str(key - glfw.KEY_KP_0)
         elif name is None:
             name = (glfw.get_key_name(key, scancode) or "").upper()  # the letter on this keyboard, not on a US one
-        if name and (action == glfw.PRESS or key in _ARROWS):
+        if name and (action == glfw.PRESS or key in _REPEATED or name in ",."):
             self.on_key(name)
 
     def _moved(self, window: Any, x: float, y: float) -> None:

@@ -7,9 +7,12 @@ import ctypes.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.errors import UserError
+
+if TYPE_CHECKING:
+    import moderngl
 
 OPENGL = "XR_KHR_opengl_enable"
 EGL = "XR_MNDX_egl_enable"
@@ -36,6 +39,13 @@ def current_binding() -> GraphicsBinding:
     if binding is None:
         raise UserError("VR needs an OpenGL context through GLX, EGL or WGL, and there is none here")
     return binding
+
+
+def drain_errors(ctx: moderngl.Context) -> None:
+    """Some runtimes leave GL errors behind, which others, PyOpenGL above all, would trip over."""
+    for _ in range(8):
+        if ctx.error == "GL_NO_ERROR":
+            return
 
 
 def _library(*names: str) -> ctypes.CDLL | None:

@@ -8,9 +8,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from app.xr.graphics import EGL, OPENGL
 from app.xr.manifest import ADVICE, NO_RUNTIME, openxr_manifest, runtime_library
 from models.errors import UserError
+from models.geometry import Pose
 
 TIME_CONVERSION = "XR_KHR_convert_timespec_time"  # Linux: OpenXR's clock against CLOCK_MONOTONIC
 
@@ -35,6 +38,16 @@ def translated() -> Iterator[None]:
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__.removesuffix('Error')}: {' '.join(str(error).split())}"
+
+
+def pose_of(pose: Any) -> Pose | None:
+    """None when it is not finite, or no rotation."""
+    q = np.array([pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w], np.float64)
+    p = np.array([pose.position.x, pose.position.y, pose.position.z], np.float64)
+    length = float(np.linalg.norm(q))
+    if not (np.isfinite(p).all() and 0.5 < length < 2.0):
+        return None
+    return Pose(p, q / length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import moderngl
-import numpy as np
 
-from app.xr.graphics import current_binding
+from app.xr.graphics import current_binding, drain_errors
 from app.xr.images import DEPTH_FORMATS, FORMATS, EyeImages
-from app.xr.runtime import Description, HeadsetLost, Runtime, translated
+from app.xr.input import NO_HANDS, Controllers
+from app.xr.runtime import Description, HeadsetLost, Runtime, pose_of, translated
 from app.xr.states import Call, SessionStates, State
 from models.errors import UserError
-from models.geometry import Pose
 from tracking.room import Eye, Fov
+from tracking.room_hands import Hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class XrSession:
                 self._session,
                 xr.ReferenceSpaceCreateInfo(xr.ReferenceSpaceType.LOCAL, xr.Posef(xr.Quaternionf(0, 0, 0, 1))),
             )
+            self._controllers = Controllers(self._runtime.instance, self._session, self._space)
             self._blend = xr.enumerate_environment_blend_modes(
                 self._runtime.instance, self._runtime.system_id, xr.ViewConfigurationType.PRIMARY_STEREO
             )[0]
@@ -162,7 +163,7 @@ class XrSession:
         known = xr.ViewStateFlags.ORIENTATION_VALID_BIT | xr.ViewStateFlags.POSITION_VALID_BIT
         if xr.ViewStateFlags(state.view_state_flags) & known != known or len(views) != 2:
             return None
-        left, right = (_pose(view.pose) for view in views)
+        left, right = (pose_of(view.pose) for view in views)
         if left is None or right is None:
             return None
         try:
@@ -170,6 +171,12 @@ class XrSession:
         except ValueError as error:
             raise UserError(f"{self.description.runtime}: {error}; restart the headset's software") from error
         return Eye(left, fields[0]), Eye(right, fields[1])
+
+    def hands(self, frame: Frame) -> tuple[Hand, Hand]:
+        """Left and right when the frame is seen. Empty while the session has not the focus: then input is another's.
+
+        Raises HeadsetLost."""
+        return self._controllers.hands(frame.time) if self.states.state is State.FOCUSED else NO_HANDS
 
     @contextlib.contextmanager
     def image(self, eye: int) -> Iterator[moderngl.Framebuffer]:
@@ -250,17 +257,4 @@ class XrSession:
         raise UserError(f"{self.description.runtime} offers no image format that visavis can draw into ({names})")
 
     def _drain_errors(self) -> None:
-        """Some runtimes leave GL errors behind, which others would trip over."""
-        for _ in range(8):
-            if self._ctx.error == "GL_NO_ERROR":
-                return
-
-
-def _pose(pose: Any) -> Pose | None:
-    """None when it is not finite, or no rotation."""
-    q = np.array([pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w], np.float64)
-    p = np.array([pose.position.x, pose.position.y, pose.position.z], np.float64)
-    length = float(np.linalg.norm(q))
-    if not (np.isfinite(p).all() and 0.5 < length < 2.0):
-        return None
-    return Pose(p, q / length)
+        drain_errors(self._ctx)

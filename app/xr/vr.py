@@ -11,6 +11,7 @@ import moderngl
 
 from app.latency import Rolling
 from app.report import percentiles
+from app.xr.interaction import Interaction
 from app.xr.runtime import Description, HeadsetLost
 from app.xr.scene import FAR_M, NEAR_M, RoomScene
 from app.xr.session import Frame, XrSession
@@ -38,6 +39,7 @@ class VirtualReality:
         self._presenter = presenter
         self._session: XrSession | None = None
         self._scene: RoomScene | None = None
+        self._interaction: Interaction | None = None
         self._description: Description | None = None  # of the session, also after it
         self._walked: list[str] = []  # states of earlier sessions
         self._cycles = self._missed = 0
@@ -50,6 +52,11 @@ class VirtualReality:
     def on(self) -> bool:
         """Whether there is a session, seen or not."""
         return self._session is not None
+
+    @property
+    def seen(self) -> bool:
+        """Whether somebody sees it in a headset."""
+        return self._session is not None and self._session.states.state in (State.VISIBLE, State.FOCUSED)
 
     def status(self) -> str:
         """One line for people; empty while VR is off."""
@@ -81,6 +88,7 @@ class VirtualReality:
         self._session = XrSession(self._presenter.context, session.clock_ns)
         self._description = self._session.description
         self._scene = RoomScene(self._presenter.context)
+        self._interaction = Interaction(self._presenter.context)
         self._presenter.set_paced(False)  # the headset paces; two displays cannot
         self.anchor = None
 
@@ -97,6 +105,16 @@ class VirtualReality:
         """The head stands before the viewer again, from the next frame on."""
         self.anchor = None
 
+    def move(self, step: str) -> None:
+        """The head, by one step of tracking.room_hands.stepped."""
+        if self._interaction is not None:
+            self._interaction.step(step)
+
+    def click(self) -> None:
+        """Press on the panel where it is pointed at."""
+        if self._interaction is not None:
+            self._interaction.hands.click()
+
     def close(self) -> None:
         """Back to the desktop alone."""
         if self._session is not None:
@@ -104,7 +122,9 @@ class VirtualReality:
             self._session.close()
         if self._scene is not None:
             self._scene.release()
-        self._session = self._scene = None
+        if self._interaction is not None:
+            self._interaction.release()
+        self._session = self._scene = self._interaction = None
         self._presenter.set_paced(True)
 
     def report(self) -> dict[str, Any] | None:
@@ -162,17 +182,22 @@ class VirtualReality:
                 eyes = submission.eyes or eyes
         if eyes is None:
             return False
-        app.show(newest, _Mirror(self, eyes[0], frame.display_ns))
+        app.show(newest, _Mirror(self, eyes[: 2 if app.settings.vr_mirror == "both" else 1], frame.display_ns))
         return True
 
     def _newest(self, app: LiveApp, frame: Frame, eyes: Eyes, started: int) -> RenderedFrame | None:
         """Ask for a frame of these eyes and wait for it as long as the display allows; else what has come so far."""
         if self._session is not None and self._session.recentred:
             self._session.recentred, self.anchor = False, None
+        viewer = eyes[0].T_world_eye.interpolate(eyes[1].T_world_eye, 0.5)
         if self.anchor is None:
-            self.anchor = before_viewer(eyes[0].T_world_eye.interpolate(eyes[1].T_world_eye, 0.5))
+            self.anchor = before_viewer(viewer)
+        assert self._session is not None and self._interaction is not None
+        hands, now = self._session.hands(frame), app.session.clock_ns()
+        self.anchor = self._interaction.update(app, hands, viewer, self.anchor, now)
         app.session.stereo = True
         asked = self._request(app, frame, eyes)
+        self._interaction.paint(app, now)
         deadline = started + frame.period_ns - self._draw_ns - MARGIN_NS
         return app.await_frame(deadline, app.session.last_submitted_id if asked else 0)
 
@@ -193,7 +218,7 @@ class VirtualReality:
         the room, and seen from the newest. Returns these; None when nobody knows where the eyes are."""
         clock = app.session.clock_ns
         begin = clock()
-        assert self._scene is not None
+        assert self._scene is not None and self._interaction is not None
         self._presenter.use()
         if newest is not None:
             self._scene.upload(newest)
@@ -206,17 +231,22 @@ class VirtualReality:
             with session.image(index) as target:
                 target.use()
                 self._scene.draw(index, self._from_anchor(eye), session.sizes[index], frame.display_ns, session.linear)
+                self._interaction.draw(eye, session.linear)
         self._latencies["to_reprojection"].add((frame.display_ns - located) / 1e6)
         self._draw_ns += (clock() - begin - self._draw_ns) // 8
         return latest
 
-    def draw_mirror(self, eye: Eye, now_ns: int) -> None:
-        """The left eye's view in the window."""
-        if self._scene is not None:
-            self._presenter.use()
-            width, height = self._presenter.size
+    def draw_mirror(self, eyes: tuple[Eye, ...], now_ns: int) -> None:
+        """In the window: the left eye's view, or both side by side."""
+        if self._scene is None or self._interaction is None:
+            return
+        self._presenter.use()
+        width, height = self._presenter.size
+        width //= len(eyes)
+        for index, eye in enumerate(eyes):
             fitted = Eye(eye.T_world_eye, eye.fov.cut_to(width / height))
-            self._scene.draw(0, self._from_anchor(fitted), (width, height), now_ns)
+            self._scene.draw(index, self._from_anchor(fitted), (width, height), now_ns, left=index * width)
+            self._interaction.draw(fitted)
 
     def _from_anchor(self, eye: Eye) -> Eye:
         assert self.anchor is not None, "the first cycle that knows the eyes sets it"
@@ -226,11 +256,11 @@ class VirtualReality:
 class _Mirror:
     """What the live loop shows of a VR tick: the pictures are uploaded already."""
 
-    def __init__(self, vr: VirtualReality, eye: Eye, now_ns: int) -> None:
-        self._vr, self._eye, self._now_ns = vr, eye, now_ns
+    def __init__(self, vr: VirtualReality, eyes: tuple[Eye, ...], now_ns: int) -> None:
+        self._vr, self._eyes, self._now_ns = vr, eyes, now_ns
 
     def upload(self, frame: RenderedFrame) -> None:
         pass
 
     def draw(self, eye: EyeView | None = None) -> None:
-        self._vr.draw_mirror(self._eye, self._now_ns)
+        self._vr.draw_mirror(self._eyes, self._now_ns)

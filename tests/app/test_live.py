@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from app.actions import KEYS, Action, Do, help_lines
+from app.actions import KEYS, VR_KEYS, Action, Do, help_lines
 from app.live import LiveApp, LiveOptions
 from app.pace import MISSES
 from app.presenter import CpuPresenter, open_offscreen
@@ -20,10 +20,12 @@ from app.session import LiveSession
 from app.settings import Settings
 from app.sources import Sources
 from app.stage import Stage, StageLoader
+from app.xr.vr import VirtualReality
 from models.errors import UserError
 from renderer.messages import RenderedFrame
 from renderer.pool import RendererPool
 from tests.app.fakes import DiscEngine, FakeAvatar, FakePool
+from tracking.sources.mouse import MouseSource
 from tracking.viewer import Screen
 
 SIZE = (160, 120)
@@ -168,7 +170,7 @@ def test_recording_holds_every_shown_frame_at_its_display_time(tmp_path: Path) -
     times: list[int] = []
     shown = app.session.shown
 
-    def noting(frame: RenderedFrame, upload_ns: int, present_ns: int) -> None:
+    def noting(frame: RenderedFrame, upload_ns: int, present_ns: int, latched_ns: int | None = None) -> None:
         times.append(frame.request.display_time_ns)
         shown(frame, upload_ns, present_ns)
 
@@ -204,7 +206,7 @@ def test_a_recording_that_fails_is_told_and_the_session_goes_on(
 
 def test_every_key_does_what_the_help_says(tmp_path: Path) -> None:
     app = make(tmp_path)
-    assert {a.do for a in KEYS.values()} == set(Do) and len(help_lines()) == len(Do) + 1
+    assert {a.do for a in (*KEYS.values(), *VR_KEYS.values())} == set(Do) and len(help_lines()) == len(Do) + 1
     pool = app.session.pool
     for key, k in (("1", 1), ("4", 4), ("3", 3), ("2", 2)):
         app.do(KEYS[key])
@@ -232,6 +234,30 @@ def test_every_key_does_what_the_help_says(tmp_path: Path) -> None:
     app.do(KEYS["Esc"])
     app.options = LiveOptions()
     app.run(never)  # ends since Esc was pressed
+
+
+def test_arrows_look_around_until_a_headset_is_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make(tmp_path)
+    told: list[str] = []
+    monkeypatch.setattr(MouseSource, "on_key", lambda self, name: told.append(name))
+    app.do(Action(Do.POSE, "mouse"))
+    app._key("left")
+    assert told == ["left"] and app._take_wishes() == []
+    monkeypatch.setattr(VirtualReality, "seen", True)
+    app._key("left")
+    assert told == ["left"] and app._take_wishes() == [Action(Do.MOVE, "left")]
+    app.do(Action(Do.MOVE, "left"))  # nobody is there who could move it: nothing happens
+    app.do(Action(Do.CLICK))
+
+
+def test_one_key_switches_what_the_window_mirrors(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    assert app.settings.vr_mirror == "left"
+    for mirror in ("both", "left"):
+        app.do(KEYS["M"])
+        assert app.settings.vr_mirror == mirror
+    app.do(Action(Do.MIRROR, "both"))
+    assert app.settings.vr_mirror == app.overlay_model().vr_mirror == "both"
 
 
 def test_unknown_choices_are_one_line(tmp_path: Path) -> None:

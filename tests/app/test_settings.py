@@ -17,6 +17,7 @@ def test_round_trip_keeps_every_field(tmp_path: Path) -> None:
         window_width=800, window_height=600, screen_width_m=0.3, viewing_distance_m=0.5, pose_source="mouse",
         camera="http://phone/video", face_source="still", warps_per_cache=4, overlay_visible=False, ui_scale=2.0,
         last_avatar="a.avatar", recent_avatars=("a.avatar", "b.avatar"), recordings_folder="/tmp", record_overlay=True,
+        vr_mirror="both",
     )  # fmt: skip
     save_settings(settings, tmp_path / "deep" / "settings.json")
     assert load_settings(tmp_path / "deep" / "settings.json") == (settings, None)
@@ -44,7 +45,8 @@ def test_unknown_keys_and_bad_values_fall_back_one_by_one(tmp_path: Path) -> Non
     path = tmp_path / "settings.json"
     text = json.dumps({
         "window_width": 900, "window_height": -4, "warps_per_cache": True, "viewing_distance_m": "near",
-        "screen_width_m": 1e400, "pose_source": "telepathy", "camera": "x" * 10_000, "colour\n": "red",
+        "screen_width_m": 1e400, "pose_source": "telepathy", "camera": "x" * 10_000, "vr_mirror": "right",
+        "colour\n": "red",
     })  # fmt: skip
     path.write_text(text)
     settings, warning = load_settings(path)

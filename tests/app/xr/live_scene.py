@@ -119,8 +119,9 @@ class Watch:
 
 
 @contextlib.contextmanager
-def live_app(folder: Path, presenter: Presenter | None = None) -> Iterator[LiveApp]:
-    """Offscreen, two beacon workers. Closed in the order in which `visavis run` closes."""
+def live_app(folder: Path, presenter: Presenter | None = None, settings: Settings | None = None) -> Iterator[LiveApp]:
+    """Offscreen, two beacon workers, without a panel in the room, whose letters could be taken for the beacon, unless
+    settings say otherwise. Closed in the order in which `visavis run` closes."""
     pool = RendererPool([BeaconEngine, BeaconEngine], hang_timeout_s=60.0)
     avatar = FakeAvatar()
     presenter = presenter or open_offscreen(SIZE)
@@ -133,7 +134,9 @@ def live_app(folder: Path, presenter: Presenter | None = None) -> Iterator[LiveA
     def no_other(path: Path) -> Stage:
         raise AssertionError("no other avatar is loaded here")
 
-    app = LiveApp(stage, session, sources, presenter, StageLoader(no_other), Settings(), options)
+    app = LiveApp(
+        stage, session, sources, presenter, StageLoader(no_other), settings or Settings(overlay_visible=False), options
+    )
     try:
         yield app
     finally:

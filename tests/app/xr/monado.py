@@ -18,6 +18,9 @@ from tests.shared_material import require_shared
 
 PACKET_BYTES = 376
 _HEAD, _VIEWS_VALID = 104, 132  # offsets in a packet; each of two views before them: field of view, pose, padding
+# each of two controllers: pose, velocities and five curled fingers; then what is pressed, and last the switches
+_CONTROLLERS, _TRIGGER, _SWITCHES = (136, 256), 72, 104
+_ACTIVE, _B_CLICK, _TRIGGER_CLICK = 1, 6, 8
 _MAGIC = b"mndrmt3\0"
 
 
@@ -33,7 +36,7 @@ def free_port() -> int:
 
 
 def environment(folder: Path, port: int, runtime: Path) -> dict[str, str]:
-    """For a process whose headset is scripted over `port`."""
+    """For a process without a window whose headset is scripted over `port`."""
     config = folder / "monado" / "config_v0.json"
     config.parent.mkdir(parents=True, exist_ok=True)
     remote = {"version": 0, "port": port, "view_count": 2}
@@ -42,6 +45,7 @@ def environment(folder: Path, port: int, runtime: Path) -> dict[str, str]:
         **os.environ,
         "XR_RUNTIME_JSON": str(runtime),
         "XRT_COMPOSITOR_NULL": "1",
+        "PYOPENGL_PLATFORM": "egl",  # which `import xr`, at the top of the cases, would settle before a presenter does
         "MONADO_CONFIG_HOME": str(folder),  # tests/conftest.py sets XDG_CONFIG_HOME aside; `use_config` sets it back
         "MONADO_PORT": str(port),
         "OMP_NUM_THREADS": "1",
@@ -78,6 +82,26 @@ class ScriptedHead:
         for i, (fov, pose) in enumerate(views):
             struct.pack_into("<4f7f", self._packet, 8 + 48 * i, *fov, *pose.orientation, *pose.position)
         self._packet[_VIEWS_VALID] = 1
+
+    def hand(
+        self,
+        index: int,
+        pose: Pose | None,
+        trigger: float = 0.0,
+        squeeze: float = 0.0,
+        stick: tuple[float, float] = (0.0, 0.0),
+        b: bool = False,
+    ) -> None:
+        """What the left (0) or right (1) controller, a Valve Index's, does from the next `move` on; None: it is off."""
+        start = _CONTROLLERS[index]
+        switches = start + _SWITCHES
+        self._packet[switches + _ACTIVE] = pose is not None
+        if pose is not None:
+            struct.pack_into("<7f", self._packet, start, *pose.orientation, *pose.position)
+        # trigger's value, squeeze's value and force, thumbstick
+        struct.pack_into("<5f", self._packet, start + _TRIGGER, trigger, squeeze, squeeze, *stick)
+        self._packet[switches + _TRIGGER_CLICK] = trigger > 0.9
+        self._packet[switches + _B_CLICK] = b
 
     def move(self, pose: Pose) -> None:
         struct.pack_into("<7f", self._packet, _HEAD, *pose.orientation, *pose.position)

@@ -38,6 +38,12 @@ def test_with_a_real_runtime(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
+def test_hands_with_a_real_runtime(tmp_path: Path) -> None:
+    environment = monado.environment(tmp_path, monado.free_port(), monado.runtime_json())
+    pytest_in_child("hands_cases.py", environment, 850)
+
+
+@pytest.mark.timeout(900)
 def test_with_a_runtime_that_dies(tmp_path: Path) -> None:
     copy = require_shared("openxr-runtime/service")
     runtime = copy / "share" / "openxr" / "1" / "openxr_monado.json"
@@ -51,5 +57,6 @@ def test_with_a_runtime_that_dies(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_with_a_window(tmp_path: Path, display: str) -> None:
     environment = monado.environment(tmp_path, monado.free_port(), monado.runtime_json())
-    environment = {k: v for k, v in environment.items() if k != "WAYLAND_DISPLAY"} | {"DISPLAY": display}
+    unset = ("WAYLAND_DISPLAY", "PYOPENGL_PLATFORM")
+    environment = {k: v for k, v in environment.items() if k not in unset} | {"DISPLAY": display}
     pytest_in_child("window_cases.py", environment, 850)

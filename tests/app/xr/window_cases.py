@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 
 from app.live import LiveApp
+from app.settings import Settings
 from app.window import WindowPresenter
 from app.xr.graphics import current_binding
 from models.geometry import Pose
 from tests.app.xr.live_scene import Watch, beacon, live_app, run_until, said, state
 from tests.app.xr.monado import ScriptedHead, use_config
 from tracking.room import Eye
+from tracking.room_hands import STEP_M
 
 PORT = use_config()
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[LiveApp]:
-    with live_app(tmp_path, WindowPresenter("visavis", (900, 600), ui_scale=1.0)) as app:
+    with live_app(tmp_path, WindowPresenter("visavis", (900, 600), ui_scale=1.0), Settings()) as app:
         yield app
 
 
@@ -69,6 +71,23 @@ def test_the_key_the_switch_and_the_mirror(app: LiveApp, monkeypatch: pytest.Mon
     x, y = beacon(cycle.images[0])
     expected = [cut.cx + cut.fx * (x - full.cx) / full.fx, cut.cy + cut.fy * (y - full.cy) / full.fy]
     np.testing.assert_allclose(beacon(mirror), expected, atol=1.5)  # what the left eye sees
+    press(app, "key", "--delay", "60", "m")
+    run_until(app, lambda: app.settings.vr_mirror == "both")
+    shown = app.session.totals().shown
+    run_until(app, lambda: app.session.totals().shown > shown + 3)
+    mirror, cycle = app.picture(), watch.last
+    assert cycle is not None and cycle.eyes is not None
+    for half, eye, image in zip((mirror[:, :450], mirror[:, 450:]), cycle.eyes, cycle.images, strict=True):
+        full, cut = eye.fov.camera(512, 512), eye.fov.cut_to(450 / 600).camera(450, 600)
+        x, y = beacon(image)
+        expected = [cut.cx + cut.fx * (x - full.cx) / full.fx, cut.cy + cut.fy * (y - full.cy) / full.fy]
+        np.testing.assert_allclose(beacon(half), expected, atol=1.5)  # each eye in its half
+    anchor = app.vr.anchor
+    press(app, "key", "--delay", "60", "Right", "Prior", "period")
+    run_until(app, lambda: app.vr.anchor is not None and abs(app.vr.anchor.orientation[1]) > 0.02)
+    assert anchor is not None and app.vr.anchor is not None
+    moved = app.vr.anchor.position - anchor.position
+    np.testing.assert_allclose(moved, [STEP_M, STEP_M, 0.0], atol=5e-3)  # as the viewer sees it, who stands askew
     press(app, "key", "--delay", "60", "h")
     run_until(app, lambda: app.overlay is not None and "vr" in app.overlay.rects)
     assert app.overlay is not None
