@@ -31,3 +31,8 @@ def on_device(tensor: Tensor) -> AbstractContextManager[object]:
     if not INTERPRETED:
         raise RuntimeError("Triton kernels need a CUDA tensor, or TRITON_INTERPRET=1")
     return contextlib.nullcontext()
+
+
+def power_of_two(n: int) -> int:
+    """The least that is not below n: what Triton's blocks may measure."""
+    return 1 << (n - 1).bit_length()

@@ -7,12 +7,10 @@ only. Vertices snap to subpixels, so that edge functions are whole numbers here 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
+from renderer.gpu.device_raster import DeviceRaster
 from renderer.gpu.launch import blocks, grid, jit, on_device
 from renderer.raster.checks import MAX_PIXEL, MIN_DEPTH, SUBPIXEL
 
@@ -22,25 +20,6 @@ _SUBPIXEL: tl.constexpr = tl.constexpr(SUBPIXEL)
 _BITS: tl.constexpr = tl.constexpr(SUBPIXEL.bit_length() - 1)
 _LAST: tl.constexpr = tl.constexpr(2**31 - 1)
 _ROUND: tl.constexpr = tl.constexpr(1.5 * 2**52)  # added to a double and taken off again it rounds half to even
-
-
-class DeviceRaster(NamedTuple):
-    """Room for a raster on the device. keys [H, W] int64: scratch; attributes [H, W, A] float32, 0 where uncovered;
-    triangle [H, W] int32, -1 where uncovered; depth [H, W] float32 metres, +inf where uncovered."""
-
-    keys: Tensor
-    attributes: Tensor
-    triangle: Tensor
-    depth: Tensor
-
-
-def empty_device_raster(height: int, width: int, attributes: int, device: torch.device) -> DeviceRaster:
-    return DeviceRaster(
-        torch.zeros(height, width, dtype=torch.int64, device=device),
-        torch.zeros(height, width, attributes, device=device),
-        torch.full((height, width), -1, dtype=torch.int32, device=device),
-        torch.full((height, width), torch.inf, device=device),
-    )
 
 
 @jit

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.raster import Raster
+from renderer.gpu.device_raster import empty_device_raster
 from renderer.raster import make_rasterizer
 
 pytestmark = pytest.mark.needs("triton")
@@ -14,7 +15,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def draw(pixels: np.ndarray, triangles: np.ndarray, attributes: np.ndarray, height: int, width: int) -> Raster:
-    from renderer.gpu.raster import empty_device_raster, rasterize
+    from renderer.gpu.raster import rasterize
 
     out = empty_device_raster(height, width, attributes.shape[1], DEVICE)
     out.attributes.fill_(7)  # what an earlier frame left
