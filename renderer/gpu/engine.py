@@ -73,9 +73,9 @@ class GpuEngine:
         self._host_broken = torch.zeros(1, dtype=torch.int32, pin_memory=card)
         self._cache_stream = self._warp_stream = None
         if card:
-            low, high = torch.cuda.Stream.priority_range()
-            self._cache_stream = torch.cuda.Stream(self._place, priority=low)
-            self._warp_stream = torch.cuda.Stream(self._place, priority=high)
+            priorities = torch.cuda.Stream.priority_range()  # type: ignore[call-arg]  # static, whatever its stub says
+            self._cache_stream = torch.cuda.Stream(self._place, priority=max(priorities))
+            self._warp_stream = torch.cuda.Stream(self._place, priority=min(priorities))  # the less, the sooner
         self.fell_back = False
         self._build(dtype)
         front = ViewRequest(0, 0, 0, Pose(), avatar.camera, HeadState(T_world_head=Pose(np.array([0.0, 0.0, -0.6]))))
