@@ -18,6 +18,7 @@ class Do(Enum):
     AVATAR = "next avatar"
     RESTART = "restart failed workers"
     RECORD_OVERLAY = "record with or without this overlay"
+    LATE = "with or without late reprojection to the newest pose"
     OVERLAY = "hide or show this overlay"
     VR = "into the headset, or out of it"
     HELP = "this help"
@@ -47,6 +48,7 @@ KEYS: dict[str, Action] = {
     "W": Action(Do.RESTART),
     "O": Action(Do.RECORD_OVERLAY),
     "V": Action(Do.VR),
+    "L": Action(Do.LATE),
     "H": Action(Do.OVERLAY),
     "F1": Action(Do.HELP),
     "Esc": Action(Do.QUIT),

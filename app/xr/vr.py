@@ -231,5 +231,5 @@ class _Mirror:
     def upload(self, frame: RenderedFrame) -> None:
         pass
 
-    def draw(self) -> None:
+    def draw(self, eye: EyeView | None = None) -> None:
         self._vr.draw_mirror(self._eye, self._now_ns)
