@@ -32,6 +32,7 @@ from renderer.gpu.kernels import Kernels
 from renderer.gpu.mesh import ROW_SIZE, row_of
 from renderer.gpu.passes import Cached, CachePass, Shared, WarpPass, captured
 from renderer.messages import ViewRequest
+from renderer.relief import CELLS
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class GpuEngine:
         self._pictures = PictureBuffers(self.size, pinned=card)
         self._host_row = torch.zeros(ROW_SIZE, dtype=torch.float64, pin_memory=card)
         self._host_broken = torch.zeros(1, dtype=torch.int32, pin_memory=card)
+        self._host_depth = torch.zeros(CELLS, CELLS, pin_memory=card)
         self._cache_stream = self._warp_stream = None
         if card:
             priorities = torch.cuda.Stream.priority_range()  # type: ignore[call-arg]  # static, whatever its stub says
@@ -166,6 +168,7 @@ class GpuEngine:
                 self._load(features)
             self._run(self.warp_pass, self._draw_warp, self._warp_stream)
             buffer.copy_(self.warp_pass.rgba, non_blocking=True)
+            self._host_depth.copy_(self.warp_pass.depth, non_blocking=True)
             self._wait(self._warp_stream)
         broken = int(self._host_broken)
         if broken and self.dtype is not torch.float32:
@@ -173,7 +176,8 @@ class GpuEngine:
             return self.warp(cache, request)
         timer.lap("warp")
         degrees = np.degrees(np.arccos(np.clip(np.dot(features.window.direction, window.direction), -1, 1)))
-        return WarpOutput(rgba, window.crop, float(degrees), broken == 0, timer.durations)
+        depth = self._host_depth.numpy().copy() if self._host_depth.any() else None
+        return WarpOutput(rgba, window.crop, float(degrees), broken == 0, timer.durations, depth)
 
     def _load(self, features: _Features) -> None:
         """Into the memory that the warp's graph reads; some megabytes on the device itself, once per cache."""

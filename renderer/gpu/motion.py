@@ -1,4 +1,5 @@
-"""The motion field in torch operations, on whatever device its tensors lie. Twin: models/motion.py, by numba.
+"""The motion field and the coarse depth in torch operations, on whatever device their tensors lie. Twins:
+models/motion.py and renderer/relief.py, by numba.
 
 Nothing here waits for the device or depends on a value on the host, so that a CUDA graph can hold it.
 """
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.motion import COARSE, HIDDEN_TOGETHER, UV_TOLERANCE
+from renderer.relief import CELLS
 
 _NOWHERE = 2.0  # beyond every uv
 
@@ -50,9 +52,9 @@ def _enlarge(coarse: Tensor, factor: int) -> Tensor:
 
 
 def _extend(total: Tensor) -> Tensor:
-    """[1, 3, g, g] sums of displacement and their count, to displacements [1, 2, g, g] everywhere (push-pull)."""
-    count = total[:, 2:]
-    own, weight = total[:, :2] / count.clamp(min=1e-6), count.clamp(max=1.0)
+    """[1, C + 1, g, g] sums of C values and their count, to values [1, C, g, g] everywhere (push-pull)."""
+    count = total[:, -1:]
+    own, weight = total[:, :-1] / count.clamp(min=1e-6), count.clamp(max=1.0)
     g = total.shape[-1]
     if g == 1:
         return own
@@ -60,3 +62,12 @@ def _extend(total: Tensor) -> Tensor:
     pushed = F.pad(torch.cat([own * weight, weight], dim=1), (0, odd, 0, odd))
     pulled = _enlarge(_extend(F.avg_pool2d(pushed, 2) * 4), 2)[..., :g, :g]
     return own * weight + pulled * (1 - weight)
+
+
+def relief(depth: Tensor, out: Tensor) -> None:
+    """depth [S, S], inf where nothing is; S divides by CELLS. Into out [CELLS, CELLS], as renderer.relief; zeros where
+    there is no mesh at all."""
+    step = depth.shape[0] // CELLS
+    seen = depth < torch.inf
+    sums = F.avg_pool2d(torch.stack([torch.where(seen, depth, 0.0), seen.to(depth.dtype)])[None], step) * step**2
+    out.copy_(_extend(sums)[0, 0])

@@ -25,7 +25,8 @@ from renderer.gpu.device_raster import empty_device_raster
 from renderer.gpu.generator import GpuGenerator
 from renderer.gpu.kernels import Kernels
 from renderer.gpu.mesh import DeviceMesh, Row
-from renderer.gpu.motion import motion_field, seen_uv
+from renderer.gpu.motion import motion_field, relief, seen_uv
+from renderer.relief import CELLS
 
 WARM_UP = 3  # kernels are compiled and convolutions chosen before a graph is captured
 
@@ -112,7 +113,7 @@ class CachePass:
 
 class WarpPass:
     """The cached view drawn from another one. Before `run`: `cached`. After it: rgba [S, S, 4] uint8, premultiplied,
-    and `broken` [1] int32."""
+    depth [CELLS, CELLS] metres (renderer.relief; zeros without a mesh), and `broken` [1] int32."""
 
     def __init__(self, shared: Shared, warp: MotionWarp, like: Cached) -> None:
         s, device = shared.size, shared.device
@@ -126,6 +127,7 @@ class WarpPass:
         self._hidden = torch.zeros(s, s, device=device)
         self._filled = torch.zeros(s, s, 4, device=device)
         self._state = torch.zeros(STATE_SIZE, device=device)
+        self.depth = torch.zeros(CELLS, CELLS, device=device)
         self.rgba = torch.zeros(s, s, 4, dtype=torch.uint8, device=device)
         self.broken = torch.zeros(1, dtype=torch.int32, device=device)
 
@@ -135,6 +137,7 @@ class WarpPass:
         self._attributes[:, 2:] = self.cached.pixels[:, :2]
         shared.kernels.rasterize(self._pixels, shared.mesh.triangles, self._attributes, raster)
         motion_field(raster.attributes, raster.triangle >= 0, self.cached.seen, self._source, self._hidden)
+        relief(raster.depth, self.depth)
 
     def networks(self) -> None:
         """Texture, gather, convolutions and the finished picture."""

@@ -72,6 +72,8 @@ def agrees(kernels: Kernels, dtype: torch.dtype, least: float, avatar: Avatar, p
         assert a.crop == b.crop and a.warp_degrees == pytest.approx(b.warp_degrees, abs=1e-4)
         assert a.finite and b.finite and not fast.fell_back
         assert a.rgba.std() > 5, "the picture is not empty"
+        assert a.depth is not None and b.depth is not None
+        np.testing.assert_allclose(a.depth, b.depth, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 75.0), (HALF, 60.0), (torch.bfloat16, 50.0)])

@@ -11,6 +11,7 @@ from models.camera import Camera
 from models.geometry import Pose, quaternion_from_euler
 from renderer.gpu import motion
 from renderer.raster import make_rasterizer
+from renderer.relief import relief
 from tests.synthetic_subject import ball_rig
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -60,3 +61,16 @@ def test_where_no_head_is_nothing_moves() -> None:
     np.testing.assert_allclose(source[7, :, 0].cpu(), still, atol=1e-6)
     np.testing.assert_allclose(source[:, 7, 1].cpu(), still, atol=1e-6)
     assert not hidden.any()
+
+
+def test_coarse_depth_as_on_the_cpu() -> None:
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.4, 0.8, (96, 96)).astype(np.float32)
+    depth[:, :31] = depth[50:, 60:] = np.inf
+    out = torch.empty(32, 32, device=DEVICE)
+    motion.relief(torch.from_numpy(depth).to(DEVICE), out)
+    expected = relief(depth)
+    assert expected is not None
+    np.testing.assert_allclose(out.cpu(), expected, atol=1e-6)
+    motion.relief(torch.full((96, 96), torch.inf, device=DEVICE), out)
+    assert not out.any()
