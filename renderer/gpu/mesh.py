@@ -92,5 +92,5 @@ class DeviceMesh:
         # in double, as on the CPU: a pixel is cut into 4096
         x, y, z = (world.double() @ row["eye_world"].T + row["eye_position"]).unbind(1)
         fx, fy, cx, cy = row["camera"].unbind()
-        safe = torch.where(z.abs() < 1e-6, 1e-6, -z)
+        safe = (-z).masked_fill(z.abs() < 1e-6, 1e-6)
         out.copy_(torch.stack([cx + fx * x / safe, cy - fy * y / safe, -z], dim=1))

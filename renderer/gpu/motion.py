@@ -18,10 +18,9 @@ _NOWHERE = 2.0  # beyond every uv
 
 def seen_uv(uv: Tensor, covered: Tensor, out: Tensor) -> None:
     """uv [S, S, >= 2], covered [S, S] bool; out [S, S, 4]: as models.motion.seen_uv."""
-    nowhere = uv.new_full((), _NOWHERE)
-    on = covered[..., None]
+    off = ~covered[..., None]
     # least u and v, and least -u and -v: a maximum over 3 x 3 of their negatives
-    least = torch.cat([torch.where(on, uv[..., :2], nowhere), torch.where(on, -uv[..., :2], nowhere)], dim=-1)
+    least = torch.cat([uv[..., :2], -uv[..., :2]], dim=-1).masked_fill(off, _NOWHERE)
     least = -F.max_pool2d(-least.permute(2, 0, 1)[None], 3, stride=1, padding=1)[0].permute(1, 2, 0) - UV_TOLERANCE
     out[..., :2] = least[..., :2]
     out[..., 2:] = -least[..., 2:]
@@ -32,7 +31,7 @@ def motion_field(attributes: Tensor, covered: Tensor, seen: Tensor, source: Tens
     [S, S, 4] of the cached view. Into source [S, S, 2] and hidden [S, S], as models.motion.motion_field."""
     s = covered.shape[0]
     on = covered[..., None]
-    uv, at = attributes[..., :2], torch.where(on, attributes[..., 2:4], 0.0)
+    uv, at = attributes[..., :2], attributes[..., 2:4].masked_fill(~on, 0.0)
     axis = torch.arange(s, device=uv.device, dtype=uv.dtype) + 0.5
     centre = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
     cell = at.long().clamp(0, s - 1)
@@ -41,7 +40,7 @@ def motion_field(attributes: Tensor, covered: Tensor, seen: Tensor, source: Tens
     unseen = (covered & ~within.all(dim=-1)).to(uv.dtype)
     together = F.avg_pool2d(unseen[None, None], 3, stride=1, padding=1)[0, 0] * 9
     hidden.copy_(unseen * (together > HIDDEN_TOGETHER - 0.5))
-    shift = torch.cat([torch.where(on, at - centre, 0.0), on.to(uv.dtype)], dim=-1).permute(2, 0, 1)[None]
+    shift = torch.cat([(at - centre).masked_fill(~on, 0.0), on.to(uv.dtype)], dim=-1).permute(2, 0, 1)[None]
     spread = _extend(F.avg_pool2d(shift, COARSE) * COARSE**2)
     spread = _enlarge(spread, COARSE)[0].permute(1, 2, 0)
     source.copy_(torch.where(on, at, centre + spread) / s)
@@ -69,5 +68,5 @@ def relief(depth: Tensor, out: Tensor) -> None:
     there is no mesh at all."""
     step = depth.shape[0] // CELLS
     seen = depth < torch.inf
-    sums = F.avg_pool2d(torch.stack([torch.where(seen, depth, 0.0), seen.to(depth.dtype)])[None], step) * step**2
+    sums = F.avg_pool2d(torch.stack([depth.masked_fill(~seen, 0.0), seen.to(depth.dtype)])[None], step) * step**2
     out.copy_(_extend(sums)[0, 0])
