@@ -1,7 +1,9 @@
 """G on the device: half precision and channels-last, every norm's statistics in float32.
 
-Norm, activation, enlargement and the joining of skips are one kernel each, between convolutions that read pixels as
-they lie. Plain twin: models.network.generator.UnetGenerator.
+"Bilinear x2, then 3 x 3 convolution" is linear: each low-resolution pixel is multiplied with all nine taps in one
+matrix product, a quarter of the published arithmetic, and a kernel enlarges, shifts and sums what came out (as
+renderer.cpu_generator does; exact, borders included). Norm, activation and the joining of skips are one kernel, and
+everything reads pixels as they lie. Plain twin: models.network.generator.UnetGenerator.
 """
 
 from __future__ import annotations
@@ -49,6 +51,27 @@ class Convolution:
         return nhwc(F.conv2d(x.permute(2, 0, 1)[None], self.weight, b, self._stride, self._padding))
 
 
+class _Enlarging:
+    """A level up of G after its ReLU: the product with nine taps, then the kernel."""
+
+    def __init__(self, up: Up, dtype: torch.dtype, device: torch.device, kernels: Kernels) -> None:
+        weight, bias = up.conv.weight.detach(), up.conv.bias
+        assert bias is not None
+        more = -len(weight) % ALIGNED
+        weight = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, more))
+        self._bias = F.pad(bias.detach().float(), (0, more)).to(device)
+        self._weight = weight.permute(1, 2, 3, 0).flatten(1).to(dtype=dtype, device=device).contiguous()  # [I, 9 * O]
+        self._kernels = kernels
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[h, w, I] to [2h, 2w, O]."""
+        h, w, inputs = x.shape
+        taps = (x.view(h * w, inputs) @ self._weight).view(h, w, 9, len(self._bias))
+        out = x.new_empty(2 * h, 2 * w, len(self._bias))
+        self._kernels.enlarge_taps(taps, self._bias, out)
+        return out
+
+
 def nhwc(x: Tensor) -> Tensor:
     """[1, C, h, w] as contiguous [h, w, C]; nothing moves if it already lies so."""
     return x[0].permute(1, 2, 0).contiguous()
@@ -88,8 +111,7 @@ class GpuGenerator:
         ups: list[Up] = list(generator.up)  # type: ignore[assignment]
         self._downs = [Convolution(d.conv, dtype, device, padding=1) for d in downs]
         self._down_norms = [_Norm(d.norm, d.conv.out_channels, kernels, device) for d in downs]
-        # an enlarged picture comes with its border
-        self._ups = [Convolution(u.conv, dtype, device, padding=0) for u in ups]  # type: ignore[arg-type]
+        self._ups = [_Enlarging(u, dtype, device, kernels) for u in ups]
         self._up_norms = [_Norm(u.norm, u.conv.out_channels, kernels, device) for u in ups]
         self._detail = None if generator.detail is None else Convolution(generator.detail, dtype, device, padding=1)
         self._low_pass = copy.deepcopy(generator.low_pass).to(device)
@@ -113,8 +135,8 @@ class GpuGenerator:
             deepest = deepest + self._code(expression)[None, :, None, None].to(deepest.dtype)
         joined = [(nhwc(deepest), scale, shift)]
         coarse: list[Tensor] = []
-        for k, (conv, norm) in enumerate(zip(self._ups, self._up_norms, strict=True)):
-            y = conv(self._enlarged(joined))
+        for k, (enlarge, norm) in enumerate(zip(self._ups, self._up_norms, strict=True)):
+            y = enlarge(self._joined(joined))
             if k == len(self._ups) - 1:
                 break
             scale, shift = norm(y)
@@ -131,12 +153,13 @@ class GpuGenerator:
         f5 = y[..., 4 : 4 + CACHE_CHANNELS].float()
         return Generated(torch.sigmoid(y[..., :4].float()), torch.cat(coarse, dim=-1), _halved(f5).to(self._dtype))
 
-    def _enlarged(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    def _joined(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        """Skips are normed, activated and joined in one go: [h, w, sum of channels]."""
         h, w, _ = parts[0][0].shape
-        out = parts[0][0].new_empty(2 * h + 2, 2 * w + 2, sum(y.shape[2] for y, _, _ in parts))
+        out = parts[0][0].new_empty(h, w, sum(y.shape[2] for y, _, _ in parts))
         first = 0
         for y, scale, shift in parts:
-            self._kernels.enlarge(y, scale, shift, out, first)
+            self._kernels.activate(y, scale, shift, 0.0, out, first)
             first += y.shape[2]
         return out
 

@@ -18,7 +18,7 @@ class Kernels(NamedTuple):
     finish: Callable[..., None]
     norm_constants: Callable[..., None]
     activate: Callable[..., None]
-    enlarge: Callable[..., None]
+    enlarge_taps: Callable[..., None]
 
 
 def has_triton() -> bool:
@@ -31,7 +31,7 @@ def triton_kernels() -> Kernels:
 
     return Kernels(
         "triton", raster.rasterize, sampling.sample_texture, sampling.prepare_coarse, sampling.prepare_fine,
-        sampling.finish, norms.norm_constants, norms.activate, norms.enlarge,
+        sampling.finish, norms.norm_constants, norms.activate, norms.enlarge_taps,
     )  # fmt: skip
 
 
@@ -41,5 +41,5 @@ def plain_kernels() -> Kernels:
 
     return Kernels(
         "plain", plain.rasterize, plain.sample_texture, plain.prepare_coarse, plain.prepare_fine, plain.finish,
-        plain.norm_constants, plain.activate, plain.enlarge,
+        plain.norm_constants, plain.activate, plain.enlarge_taps,
     )  # fmt: skip

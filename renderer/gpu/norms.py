@@ -1,4 +1,4 @@
-"""What stands between G's convolutions, in Triton: norms with float32 statistics, activations, enlargement. Twins:
+"""What stands between G's products, in Triton: norms with float32 statistics, activations, enlargement. Twins:
 plain.py. Pictures lie as [H, W, C]; a norm is a scale and a shift per channel, applied where the next stage reads."""
 
 from __future__ import annotations
@@ -62,58 +62,56 @@ def partial_shape(h: int, w: int, channels: int) -> tuple[int, int, int]:
 
 
 @jit
-def _activate(x, scale, shift, slope, out, count, channels, P: tl.constexpr):  # type: ignore[no-untyped-def]
-    at = tl.program_id(0) * P + tl.arange(0, P)
-    c = at % channels
-    value = tl.load(x + at, mask=at < count, other=0.0).to(tl.float32)
-    value = value * tl.load(scale + c) + tl.load(shift + c)
-    tl.store(out + at, tl.where(value > 0, value, value * slope).to(out.dtype.element_ty), mask=at < count)
-
-
-def activate(x: Tensor, scale: Tensor, shift: Tensor, slope: float, out: Tensor) -> None:
-    """x [h, w, C] times scale plus shift, negative values times `slope` (0 is ReLU, 1 nothing). Into out [h, w, C]."""
-    many = blocks(gpu=1024, interpreter=65536)
-    with on_device(x):
-        _activate[grid(x.numel(), many)](x, scale, shift, slope, out, x.numel(), x.shape[2], P=many)
-
-
-@jit
-def _read(x, i, j, width, channels, c, scale, shift, mask):  # type: ignore[no-untyped-def]
-    value = tl.load(x + ((i * width + j) * channels)[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
-    return tl.maximum(value * scale[None, :] + shift[None, :], 0.0)
-
-
-@jit
-def _enlarge(  # type: ignore[no-untyped-def]
-    x, height, width, channels, scale, shift, out, stride, first, C: tl.constexpr, P: tl.constexpr
-):
+def _activate(x, scale, shift, slope, out, pixels, channels, stride, first, C: tl.constexpr, P: tl.constexpr):  # type: ignore[no-untyped-def]
     p = tl.program_id(0) * P + tl.arange(0, P)
     c = tl.program_id(1) * C + tl.arange(0, C)
-    across = 2 * width + 2
-    on = p < across * (2 * height + 2)
-    mask = on[:, None] & (c < channels)[None, :]
-    # the border is that of the enlarged picture, repeated
-    i = tl.minimum(tl.maximum(p // across - 1, 0), 2 * height - 1)
-    j = tl.minimum(tl.maximum(p % across - 1, 0), 2 * width - 1)
-    i0, j0 = i // 2, j // 2
-    i1 = tl.minimum(tl.maximum(i0 + (i % 2) * 2 - 1, 0), height - 1)
-    j1 = tl.minimum(tl.maximum(j0 + (j % 2) * 2 - 1, 0), width - 1)
+    mask = (p < pixels)[:, None] & (c < channels)[None, :]
+    value = tl.load(x + (p * channels)[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
     a = tl.load(scale + c, mask=c < channels, other=0.0)
-    b = tl.load(shift + c, mask=c < channels, other=0.0)
-    near = 0.75 * _read(x, i0, j0, width, channels, c, a, b, mask)
-    near += 0.25 * _read(x, i0, j1, width, channels, c, a, b, mask)
-    far = 0.75 * _read(x, i1, j0, width, channels, c, a, b, mask)
-    far += 0.25 * _read(x, i1, j1, width, channels, c, a, b, mask)
-    value = 0.75 * near + 0.25 * far
+    value = value * a[None, :] + tl.load(shift + c, mask=c < channels, other=0.0)[None, :]
+    value = tl.where(value > 0, value, value * slope)
     tl.store(out + (p * stride + first)[:, None] + c[None, :], value.to(out.dtype.element_ty), mask=mask)
 
 
-def enlarge(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor, first: int) -> None:
-    """x [h, w, C] times scale plus shift, ReLU, bilinearly enlarged by two, its border repeated by one pixel. Into
-    channels first .. first + C of out [2h + 2, 2w + 2, .]."""
+def activate(x: Tensor, scale: Tensor, shift: Tensor, slope: float, out: Tensor, first: int = 0) -> None:
+    """x [h, w, C] times scale plus shift, negative values times `slope` (0 is ReLU, 1 nothing). Into channels
+    first .. first + C of out [h, w, .]."""
     h, w, channels = x.shape
-    many, wide = blocks(gpu=16, interpreter=4096), min(power_of_two(channels), 64)
+    many, wide = blocks(gpu=32, interpreter=4096), min(power_of_two(channels), 64)
     with on_device(x):
-        _enlarge[(grid((2 * h + 2) * (2 * w + 2), many)[0], -(-channels // wide))](
-            x, h, w, channels, scale, shift, out, out.shape[2], first, C=wide, P=many
+        _activate[(grid(h * w, many)[0], -(-channels // wide))](
+            x, scale, shift, slope, out, h * w, channels, out.shape[2], first, C=wide, P=many
         )
+
+
+@jit
+def _enlarge_taps(taps, height, width, channels, bias, out, C: tl.constexpr, P: tl.constexpr):  # type: ignore[no-untyped-def]
+    p = tl.program_id(0) * P + tl.arange(0, P)
+    c = tl.program_id(1) * C + tl.arange(0, C)
+    mask = (p < 4 * height * width)[:, None] & (c < channels)[None, :]
+    y, x = p // (2 * width), p % (2 * width)
+    total = tl.zeros([P, C], tl.float32) + tl.load(bias + c, mask=c < channels, other=0.0)[None, :]
+    for tap in tl.static_range(9):  # type: ignore[no-untyped-call]
+        # the border is that of the enlarged picture, repeated
+        i = tl.minimum(tl.maximum(y + (tap // 3 - 1), 0), 2 * height - 1)
+        j = tl.minimum(tl.maximum(x + (tap % 3 - 1), 0), 2 * width - 1)
+        i0, j0 = i // 2, j // 2
+        i1 = tl.minimum(tl.maximum(i0 + (i % 2) * 2 - 1, 0), height - 1)
+        j1 = tl.minimum(tl.maximum(j0 + (j % 2) * 2 - 1, 0), width - 1)
+        at = taps + tap * channels + c[None, :]
+        line = 9 * channels
+        near = 0.75 * tl.load(at + ((i0 * width + j0) * line)[:, None], mask=mask, other=0.0).to(tl.float32)
+        near += 0.25 * tl.load(at + ((i0 * width + j1) * line)[:, None], mask=mask, other=0.0).to(tl.float32)
+        far = 0.75 * tl.load(at + ((i1 * width + j0) * line)[:, None], mask=mask, other=0.0).to(tl.float32)
+        far += 0.25 * tl.load(at + ((i1 * width + j1) * line)[:, None], mask=mask, other=0.0).to(tl.float32)
+        total += 0.75 * near + 0.25 * far
+    tl.store(out + (p * channels)[:, None] + c[None, :], total.to(out.dtype.element_ty), mask=mask)
+
+
+def enlarge_taps(taps: Tensor, bias: Tensor, out: Tensor) -> None:
+    """The rest of "enlarge by two, then 3 x 3 with its border repeated", once each pixel was multiplied with all nine
+    taps. taps [h, w, 9, C]; bias [C] float32; out [2h, 2w, C]: each tap's picture enlarged, shifted and summed."""
+    h, w, _, channels = taps.shape
+    many, wide = blocks(gpu=16, interpreter=4096), min(power_of_two(channels), 64)
+    with on_device(taps):
+        _enlarge_taps[(grid(4 * h * w, many)[0], -(-channels // wide))](taps, h, w, channels, bias, out, C=wide, P=many)

@@ -90,10 +90,15 @@ def norm_constants(
     shift.copy_(offset - scale * mean)
 
 
-def activate(x: Tensor, scale: Tensor, shift: Tensor, slope: float, out: Tensor) -> None:
-    out.copy_(F.leaky_relu(x.float() * scale + shift, slope))
+def activate(x: Tensor, scale: Tensor, shift: Tensor, slope: float, out: Tensor, first: int = 0) -> None:
+    out[..., first : first + x.shape[2]] = F.leaky_relu(x.float() * scale + shift, slope)
 
 
-def enlarge(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor, first: int) -> None:
-    value = F.interpolate(_nchw(F.relu(x.float() * scale + shift)), scale_factor=2, mode="bilinear")
-    out[..., first : first + x.shape[2]] = _nhwc(F.pad(value, (1, 1, 1, 1), mode="replicate"))
+def enlarge_taps(taps: Tensor, bias: Tensor, out: Tensor) -> None:
+    h, w, _, channels = taps.shape
+    total = bias.expand(2 * h, 2 * w, channels).clone()
+    for tap in range(9):
+        value = F.interpolate(_nchw(taps[:, :, tap].float()), scale_factor=2, mode="bilinear")
+        value = F.pad(value, (1, 1, 1, 1), mode="replicate")
+        total += _nhwc(value)[tap // 3 : tap // 3 + 2 * h, tap % 3 : tap % 3 + 2 * w]
+    out.copy_(total)

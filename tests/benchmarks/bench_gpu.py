@@ -182,8 +182,15 @@ def ours(bench: Bench, avatar: Avatar) -> dict[str, Any]:
     ]
     names = ("cache_networks", "warp_networks", "cache", "pose_to_frame")
     times = bench.times(*parts, lambda: engine.build_cache(first), lambda: engine.warp(entry, second))
+    with engine._on(None):
+        macs = {
+            "cache": round(multiply_adds(engine.cache_pass.networks) / 1e9, 3),
+            "warp": round(multiply_adds(engine.warp_pass.networks) / 1e9, 3),
+        }
+        bench.wait()
     return {
         "device": engine.device,
+        "gmac": macs,
         "precision": str(engine.dtype).removeprefix("torch."),
         **{f"{name}_ms": t["p50"] for name, t in zip(names, times, strict=True)},
         "percentiles": dict(zip(names, times, strict=True)),
@@ -210,7 +217,7 @@ def paper_size(bench: Bench, avatar: Avatar) -> dict[str, Any]:
     published, rearranged = as_published(bench, scene), split(bench, scene)
     path = ours(bench, sized(avatar, motion))
     peak = bench.peak()
-    reached = published["gmac"]["cache"] * 1e9 / (path["cache_networks_ms"] / 1e3)
+    seconds = path["cache_networks_ms"] / 1e3
     return {
         "size": paper.size,
         "width": paper.width,
@@ -220,7 +227,9 @@ def paper_size(bench: Bench, avatar: Avatar) -> dict[str, Any]:
         "split": rearranged,
         "ours": path,
         "gemm_peak_tmac": round(peak / 1e12, 3),
-        "fraction_of_peak": round(reached / peak, 4),
+        # of the arithmetic that G is published with, whatever we spare of it; and of what we really do
+        "fraction_of_peak": round(published["gmac"]["cache"] * 1e9 / seconds / peak, 4),
+        "fraction_of_peak_done": round(path["gmac"]["cache"] * 1e9 / seconds / peak, 4),
         "ratio": {
             name: round(published[f"{name}_ms"] / path[f"{name}_ms"], 2)
             for name in ("cache_networks", "warp_networks", "cache", "pose_to_frame")
@@ -359,7 +368,10 @@ def report(result: dict[str, Any]) -> str:
         for name in ("cache_networks", "warp_networks", "cache", "pose_to_frame"):
             lines.append(f"  {name:15} {reference[f'{name}_ms']:9.3f} -> {part['ours'][f'{name}_ms']:8.3f}")
     lines.append(f"the paper's warp split: {paper['split'] or 'not in this checkout'}")
-    lines.append(f"G: {paper['fraction_of_peak']:.3f} of the measured {paper['gemm_peak_tmac']} TMAC/s")
+    lines.append(
+        f"G: {paper['fraction_of_peak']:.3f} of the measured {paper['gemm_peak_tmac']} TMAC/s, by its published "
+        f"arithmetic; {paper['fraction_of_peak_done']:.3f} by what is left of it"
+    )
     lines.append(f"bundled avatar to plain: {result['bundled']['psnr_to_plain']} dB")
     lines.append(
         f"two workers: {two['frames']} frames, {two['fps']} fps, least {two['least_psnr']} dB; a warp takes "

@@ -82,12 +82,12 @@ def main() -> None:
         partial = torch.zeros(norms.partial_shape(s, s, channels))
         norms.norm_constants(x, groups, 1e-5, constants, constants, partial, constants, constants)
         norms.activate(x, constants, constants, 0.2, x)
-        norms.enlarge(x, constants, constants, x, 0)
+        norms.enlarge_taps(x.new_zeros(s // 2, s // 2, 9, channels), constants, x)
 
 
 _KERNELS = {
     "_find_nearest", "_resolve", "_sample_texture", "_prepare_coarse", "_prepare_fine", "_finish", "_partial_sums",
-    "_constants", "_activate", "_enlarge",
+    "_constants", "_activate", "_enlarge_taps",
 }  # fmt: skip
 
 if __name__ == "__main__":

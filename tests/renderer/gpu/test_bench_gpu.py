@@ -34,6 +34,8 @@ def test_the_same_code_small_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixt
     assert result["two_workers"]["frames"] >= 6 and not result["two_workers"]["failures"]
     for part in (result["paper_size"], result["bundled"]):
         assert min(part["ours"][f"{name}_ms"] for name in ("cache_networks", "warp_networks", "pose_to_frame")) > 0
+    published, ours = result["paper_size"]["published"]["gmac"], result["paper_size"]["ours"]["gmac"]
+    assert ours["cache"] < 0.6 * published["cache"], "the products are done before the enlargement"
     assert "gates" not in result, "a CPU is not judged"
     split = result["paper_size"]["split"]
     assert split is None or split["largest_difference"] < 1e-4

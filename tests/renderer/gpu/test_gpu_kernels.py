@@ -127,7 +127,7 @@ def test_finished_picture(dtype: torch.dtype) -> None:
 
 @DTYPES
 @pytest.mark.parametrize(("side", "channels", "groups"), [(20, 24, 3), (33, 8, 8), (4, 128, 16)])
-def test_norms_activations_and_enlargement(dtype: torch.dtype, side: int, channels: int, groups: int) -> None:
+def test_norms_and_activations(dtype: torch.dtype, side: int, channels: int, groups: int) -> None:
     x = (torch.randn(side, side, channels) * torch.linspace(0.5, 3, channels) + 0.7).to(dtype)
     gain, offset = torch.rand(channels) + 0.5, torch.randn(channels)
     constants = {}
@@ -141,14 +141,30 @@ def test_norms_activations_and_enlargement(dtype: torch.dtype, side: int, channe
     scale, shift = constants[True]
     normed = F.group_norm(x.float().permute(2, 0, 1)[None], groups, gain, offset)
     for slope, activation in ((1.0, lambda v: v), (0.0, F.relu), (0.2, lambda v: F.leaky_relu(v, 0.2))):
-        out, expected = torch.zeros_like(x, device=DEVICE), torch.zeros_like(x)
-        norms().activate(x.to(DEVICE), scale.to(DEVICE), shift.to(DEVICE), slope, out)
-        plain.activate(x, scale, shift, slope, expected)
+        expected = torch.zeros(side, side, channels + 8, dtype=dtype)
+        out = expected.clone().to(DEVICE)
+        norms().activate(x.to(DEVICE), scale.to(DEVICE), shift.to(DEVICE), slope, out, 8)
+        plain.activate(x, scale, shift, slope, expected, 8)
+        assert (expected[..., :8] == 0).all()
         close(out, expected, dtype)
-        np.testing.assert_allclose(expected.float(), activation(normed)[0].permute(1, 2, 0), atol=10 * ROUGH[dtype])
-    expected = torch.zeros(2 * side + 2, 2 * side + 2, channels + 8, dtype=dtype)
+        np.testing.assert_allclose(
+            expected[..., 8:].float(), activation(normed)[0].permute(1, 2, 0), atol=10 * ROUGH[dtype]
+        )
+
+
+@DTYPES
+@pytest.mark.parametrize(("side", "channels"), [(6, 16), (5, 72)])
+def test_nine_taps_enlarged_are_the_convolution_of_what_is_enlarged(
+    dtype: torch.dtype, side: int, channels: int
+) -> None:
+    x, weight = torch.randn(side, side, 3), torch.randn(channels, 3, 3, 3)
+    bias = torch.randn(channels)
+    taps = (x.view(-1, 3) @ weight.permute(1, 2, 3, 0).flatten(1)).view(side, side, 9, channels).to(dtype)
+    expected = torch.zeros(2 * side, 2 * side, channels, dtype=dtype)
     out = expected.clone().to(DEVICE)
-    plain.enlarge(x, scale, shift, expected, 8)
-    norms().enlarge(x.to(DEVICE), scale.to(DEVICE), shift.to(DEVICE), out, 8)
-    assert (expected[..., :8] == 0).all() and expected.abs().max() > 1
-    close(out, expected, dtype)
+    plain.enlarge_taps(taps, bias, expected)
+    norms().enlarge_taps(taps.to(DEVICE), bias.to(DEVICE), out)
+    np.testing.assert_allclose(out.float().cpu(), expected.float(), atol=20 * ROUGH[dtype])
+    larger = F.interpolate(x.permute(2, 0, 1)[None], scale_factor=2, mode="bilinear")
+    whole = F.conv2d(F.pad(larger, (1, 1, 1, 1), mode="replicate"), weight, bias)[0].permute(1, 2, 0)
+    np.testing.assert_allclose(expected.float(), whole, atol=20 * ROUGH[dtype])
