@@ -22,6 +22,7 @@ from models.geometry import Pose, look_at, quaternion_from_euler
 from models.network.config import NetworkConfig
 from models.track_file import Track
 from models.view import head_view, head_window
+from renderer import service
 from renderer.engine import PlainEngine
 from renderer.gpu import factory
 from renderer.gpu.engine import GpuEngine
@@ -263,6 +264,34 @@ def test_a_card_that_goes_away_costs_its_worker_only(avatar: Avatar, request_at:
         assert len(frames) >= 4 and all(np.any(f.rgba) for f in frames[-2:])
     finally:
         pool.close(10.0)
+
+
+def test_frames_tell_that_their_engine_fell_back(avatar: Avatar, request_at: Callable[[int], ViewRequest]) -> None:
+    engines: list[GpuEngine] = []
+
+    def make() -> GpuEngine:
+        engines.append(GpuEngine(avatar, "cpu", plain_kernels(), dtype=HALF))
+        return engines[-1]
+
+    pool = RendererPool([make], warps_per_cache=1, hang_timeout_s=30.0)
+    try:
+        pool.start(60.0)
+        before, _ = frames_of(pool, [replace(request_at(3), frame_id=1)])
+        with torch.inference_mode():
+            engines[0].warp_pass._corrector._residual.bias.fill_(torch.nan)
+        after, failures = frames_of(pool, [replace(request_at(3 + k), frame_id=100 * k) for k in (1, 2, 3)])
+    finally:
+        pool.close(10.0)
+    assert not failures and "float32" not in before[0].device
+    assert after[-1].device.endswith("float32: NaN in half precision")
+
+
+def test_service_times_of_a_pass_that_has_its_geometry_inside(
+    avatar: Avatar, request_at: Callable[[int], ViewRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "make_engine", lambda *_: GpuEngine(avatar, "cpu", plain_kernels()))
+    times = service.measure_service(avatar, "cpu", [request_at(i) for i in range(6)], passes=2)
+    assert times.cache_networks == times.cache > 0 and times.warp_networks == times.warp > 0
 
 
 # --- where there is a card -------------------------------------------------------------------------------------------
