@@ -12,9 +12,9 @@ import sys
 from typing import Any
 
 import torch
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+import triton  # pyright: ignore[reportMissingImports]  # Linux only
+from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingImports]
+from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 
 from renderer.gpu import norms, raster, sampling
 from renderer.gpu.device_raster import empty_device_raster

@@ -120,7 +120,9 @@ def test_caches_do_not_disturb_each_other(avatar: Avatar, request_at: Callable[[
     first = engine.build_cache(request_at(2))
     before = engine.warp(first, request_at(4)).rgba
     kept = before.copy()
-    engine.warp(engine.build_cache(request_at(15)), request_at(17))
+    second = engine.warp(engine.build_cache(request_at(15)), request_at(17)).rgba
+    alone = GpuEngine(avatar, "cpu", plain_kernels())
+    np.testing.assert_array_equal(second, alone.warp(alone.build_cache(request_at(15)), request_at(17)).rgba)
     np.testing.assert_array_equal(engine.warp(first, request_at(4)).rgba, kept)
     np.testing.assert_array_equal(before, kept, "a picture that somebody holds is not drawn into")
 
