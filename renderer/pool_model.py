@@ -3,11 +3,13 @@
 The real `renderer.schedule.Schedule` (and `renderer.auto`) among workers that are nothing but durations, asked as
 `visavis run` asks: as fast as it goes (the next pose is sampled when the last picture has been presented), or once a
 display period. Durations are numbers, or samples that are drawn from, so that what varies shows in p95.
+
+Workers on one machine take from each other: memory, and where cores share their units, arithmetic. A job then goes on
+at the pace that belongs to the number of workers that are busy at the moment (`Sharing`).
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +40,20 @@ class Durations:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """How many times longer a job takes while `all_busy` workers (2 or more) work at once; in between, in proportion,
+    and 1 for a worker alone."""
+
+    all_busy: int
+    cache: float
+    warp: float
+
+    def pace(self, command: Cache | Warp, busy: int) -> float:
+        longest = self.cache if isinstance(command, Cache) else self.warp
+        return 1 / (1 + (longest - 1) * (busy - 1) / (self.all_busy - 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Asking:
     """How frames are asked for. present_ns: what the main thread does between a picture and the next request; hand_ns:
     from a request to a worker and back (queues and threads); period_ns: of the display, 0 as fast as it goes."""
@@ -63,68 +79,97 @@ class Prediction:
     caches: float
 
 
+@dataclass(slots=True)
+class _Job:
+    command: Cache | Warp
+    left: float  # ns, at a lone worker's pace
+
+
 class _Machine:
     """Schedule, workers and clock."""
 
     def __init__(
-        self, workers: Sequence[Durations], warps_per_cache: int, asking: Asking, source: random.Random
+        self,
+        workers: Sequence[Durations],
+        warps_per_cache: int,
+        asking: Asking,
+        source: random.Random,
+        sharing: Sharing | None,
     ) -> None:
-        self.workers, self.asking, self.source = workers, asking, source
+        self.workers, self.asking, self.source, self.sharing = workers, asking, source, sharing
         self.schedule = Schedule(len(workers), warps_per_cache or 1)
-        self.ends: list[tuple[int, int]] = []
-        self.jobs: dict[int, Cache | Warp] = {}
+        self.now = 0
+        self.jobs: dict[int, _Job] = {}
         self.cache_of: dict[int, int] = {}
         self.done: list[tuple[int, int]] = []  # (frame, when), in order
         self.caches: list[int] = []  # when
         for worker in range(len(workers)):
-            self.carry_out(self.schedule.restored(worker), 0)
+            self.carry_out(self.schedule.restored(worker))
         if warps_per_cache == AUTO:
-            speeds = {
+            speeds: dict[int, Speed | None] = {
                 i: Speed(median(w.cache_ns), asking.eyes * median(w.warp_ns)) for i, w in enumerate(workers)
-            }  # fmt: skip
-            self.carry_out(self.schedule.follow(plan(speeds, asking.period_ns)), 0)
+            }
+            self.carry_out(self.schedule.follow(plan(speeds, asking.period_ns)))
 
-    def carry_out(self, commands: list[Command], now: int) -> None:
+    def carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case Cache(worker):
-                    self._begin(worker, command, now, self.source.choice(self.workers[worker].cache_ns))
+                    self.jobs[worker] = _Job(command, self.source.choice(self.workers[worker].cache_ns))
                 case Warp(worker, frame, cache):
                     self.cache_of[frame] = cache
                     each = [self.source.choice(self.workers[worker].warp_ns) for _ in range(self.asking.eyes)]
-                    self._begin(worker, command, now, sum(each) + self.asking.hand_ns)
+                    self.jobs[worker] = _Job(command, sum(each) + self.asking.hand_ns)
                 case Deliver(frame):
-                    self.done.append((frame, now))
+                    self.done.append((frame, self.now))
 
-    def _begin(self, worker: int, command: Cache | Warp, now: int, takes: int) -> None:
-        self.jobs[worker] = command
-        heapq.heappush(self.ends, (now + takes, worker))
+    def _pace(self, job: _Job) -> float:
+        return 1.0 if self.sharing is None else self.sharing.pace(job.command, len(self.jobs))
+
+    def _next(self) -> tuple[int, int] | None:
+        """When which worker will be done if nothing changes."""
+        return min(((self.now + round(job.left / self._pace(job)), w) for w, job in self.jobs.items()), default=None)
+
+    def _work_until(self, now: int) -> None:
+        for job in self.jobs.values():
+            job.left = max(0.0, job.left - (now - self.now) * self._pace(job))
+        self.now = now
 
     def advance(self) -> None:
-        """To the next end of a job."""
-        now, worker = heapq.heappop(self.ends)
-        if isinstance(self.jobs.pop(worker), Cache):
+        """To the next end of a job; there must be one."""
+        end = self._next()
+        assert end is not None, "nobody works"
+        now, worker = end
+        self._work_until(now)
+        if isinstance(self.jobs.pop(worker).command, Cache):
             self.caches.append(now)
-            self.carry_out(self.schedule.cached(worker), now)
+            self.carry_out(self.schedule.cached(worker))
         else:
-            self.carry_out(self.schedule.warped(worker), now)
+            self.carry_out(self.schedule.warped(worker))
 
     def until(self, now: int) -> None:
-        while self.ends and self.ends[0][0] <= now:
+        while (end := self._next()) is not None and end[0] <= now:
             self.advance()
+        self._work_until(now)
 
 
 def predict(
-    workers: Sequence[Durations], warps_per_cache: int, asking: Asking | None = None, frames: int = 600, seed: int = 0
+    workers: Sequence[Durations],
+    warps_per_cache: int,
+    asking: Asking | None = None,
+    frames: int = 600,
+    seed: int = 0,
+    sharing: Sharing | None = None,
 ) -> Prediction:
-    """warps_per_cache: K, or `renderer.auto.AUTO`. Raises UserError for no worker, too many, or too few frames."""
+    """workers: what each takes alone. warps_per_cache: K, or `renderer.auto.AUTO`. sharing: None for workers that do
+    not touch each other, such as GPUs. Raises UserError for no worker, too many, or too few frames."""
     asking = asking or Asking()
     if not 1 <= len(workers) <= MAX_WORKERS or frames <= 2 * WARM_UP:
         raise UserError(
             f"the model takes 1 to {MAX_WORKERS} workers and more than {2 * WARM_UP} frames, not {len(workers)} and "
             f"{frames}"
         )
-    machine = _Machine(workers, warps_per_cache, asking, random.Random(seed))
+    machine = _Machine(workers, warps_per_cache, asking, random.Random(seed), sharing)
     asked = _paced(machine, frames) if asking.period_ns else _free(machine, frames)
     return _summary(machine, asked, frames)
 
@@ -138,7 +183,7 @@ def _free(machine: _Machine, frames: int) -> dict[int, int]:
         machine.until(now)
         if machine.schedule.in_flight < machine.asking.in_flight:
             asked[len(asked)] = now
-            machine.carry_out(machine.schedule.requested(len(asked) - 1), now)
+            machine.carry_out(machine.schedule.requested(len(asked) - 1))
         while len(machine.done) <= shown:
             machine.advance()
         now = max(now, machine.done[shown][1]) + machine.asking.present_ns
@@ -154,7 +199,7 @@ def _paced(machine: _Machine, frames: int) -> dict[int, int]:
         machine.until(now)
         if machine.schedule.in_flight < machine.asking.in_flight:
             asked[tick] = now
-            machine.carry_out(machine.schedule.requested(tick), now)
+            machine.carry_out(machine.schedule.requested(tick))
     while machine.schedule.in_flight:
         machine.advance()
     return asked

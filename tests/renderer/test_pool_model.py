@@ -7,7 +7,7 @@ import pytest
 from models.errors import UserError
 from renderer.auto import AUTO
 from renderer.paper_pool import CACHE_MS, paper_rows
-from renderer.pool_model import Asking, Durations, predict
+from renderer.pool_model import Asking, Durations, Sharing, predict
 
 MS = 1_000_000
 
@@ -37,6 +37,16 @@ def test_presenting_and_handing_over_cost_frames_but_overlap_with_caching() -> N
     assert with_queues.latency_p50_ms == pytest.approx(6.0)
     two = predict([Durations.of_ms(8, 5)] * 2, 2, Asking(present_ns=3 * MS))
     assert two.fps == pytest.approx(1000 / 8, rel=0.01), "nobody waits for a cache"
+
+
+def test_workers_that_share_a_core_are_slower_while_both_work() -> None:
+    two = [Durations.of_ms(20, 5)] * 2
+    shared = predict(two, 1, sharing=Sharing(2, cache=2.0, warp=2.0))
+    assert shared.fps == pytest.approx(predict(two[:1], 1).fps, rel=0.03), "they gain nothing by being two"
+    assert predict(two, 1, sharing=Sharing(2, 1.0, 1.0)) == predict(two, 1)
+    spare = Asking(period_ns=100 * MS)  # the warp and the next cache begin together
+    assert predict(two, 1, spare, sharing=Sharing(2, 3.0, 3.0)).latency_p50_ms == pytest.approx(15.0)
+    assert predict(two[:1], 1, sharing=Sharing(2, 9.0, 9.0)) == predict(two[:1], 1)
 
 
 def test_two_eyes_are_two_warps_and_no_second_cache() -> None:
