@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from models.avatar_file import Avatar
 from renderer.bench.samples import synchronise
+from renderer.engine import make_engine
+from renderer.engine_cpu import has_fast_bfloat16, unknown_to_kernels
 
 SIDE = {"cpu": 1536, "cuda": 8192}
 COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}  # far more than any cache holds
@@ -41,6 +44,18 @@ def measure_peak(device: str, dtype: torch.dtype, threads: int = 1, tries: int =
         torch.set_num_threads(before)
     name = str(dtype).removeprefix("torch.")
     return Peak(name, threads, round(2 * n**3 / product, 1), round(2 * COPY_BYTES[kind] / copy, 2))
+
+
+def precision(avatar: Avatar, device: str) -> torch.dtype:
+    """What the networks run in on `device`."""
+    if torch.device(device).type == "cpu":
+        fast = has_fast_bfloat16() and not unknown_to_kernels(avatar.network.config)
+        return torch.bfloat16 if fast else torch.float32
+    engine = make_engine(avatar, device)
+    try:
+        return getattr(engine, "dtype", torch.float32)  # engines that do not say draw as trained
+    finally:
+        engine.close()
 
 
 def _best(work: Callable[[], object], device: str, tries: int) -> float:
