@@ -17,6 +17,7 @@ class Table(NamedTuple):
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """All of a report, in reading order."""
+    asked = report.get("forecast_asked")
     return [
         _stages(report),
         _work(report),
@@ -25,6 +26,11 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
         _overhead(report),
         _forecast("The model's forecast for devices like this one that share nothing", report["forecast"]),
         _forecast("The same for the paper's GPU (RTX 2080, cache 46.81 ms, warp 14.87 ms)", report["forecast_paper"]),
+        *(
+            [_forecast("The same for cache {:g} ms, warp {:g} ms".format(*asked["service_ms"]), asked["rows"])]
+            if asked
+            else []
+        ),
         _paper(report),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -47,6 +48,8 @@ class BenchConfig:
     """Measure pools of 1 to so many workers; one for each device or core (two on a lone GPU) when left out."""
     quick: bool = False
     """Few passes and two sizes: rough figures within half a minute."""
+    service: str | None = None
+    """Forecast for a device with these service times too, in ms: cache=3,warp=1."""
     json: Path | None = None
     """Write all figures as JSON."""
     markdown: Path | None = None
@@ -58,6 +61,7 @@ def bench(config: BenchConfig) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in a session: one core for each worker
     if config.workers is not None and not 1 <= config.workers <= MAX_WORKERS:
         raise UserError(f"--workers must lie between 1 and {MAX_WORKERS}, not {config.workers}")
+    asked = parse_service(config.service) if config.service else None
     for option, path in (("json", config.json), ("markdown", config.markdown)):
         if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
             raise UserError(f"--{option} {path} cannot be written: no such folder, or a read-only one")
@@ -68,6 +72,7 @@ def bench(config: BenchConfig) -> int:
     from app.stage import bundled_avatar, default_devices
     from models.avatar_file import load_avatar
     from models.files import atomic_write
+    from renderer.bench.pool import forecast
     from renderer.engine import check_device
 
     given = [d.strip() for d in config.device.split(",") if d.strip()]
@@ -80,6 +85,8 @@ def bench(config: BenchConfig) -> int:
     with progress() as show:
         effort = QUICK if config.quick else FULL
         report = measure(avatar, devices, workers, effort, lambda stage: show(stage, 0, 0))
+    if asked:
+        report["forecast_asked"] = {"service_ms": asked, "rows": forecast(*asked)}
 
     from rich.console import Console
 
@@ -91,6 +98,18 @@ def bench(config: BenchConfig) -> int:
             with atomic_write(path) as file:
                 file.write(text.encode())
     return 0
+
+
+def parse_service(text: str) -> tuple[float, float]:
+    """(cache, warp) in ms of "cache=3,warp=1". Raises UserError."""
+    match = re.fullmatch(r"cache=([0-9.]{1,9}),warp=([0-9.]{1,9})", text.replace(" ", ""))
+    try:
+        cache, warp = (float(number) for number in match.groups()) if match else (0.0, 0.0)
+    except ValueError:
+        cache = warp = 0.0
+    if not (0.01 <= cache <= 1e5 and 0.01 <= warp <= 1e5):
+        raise UserError(f"--service {text!r}: give cache=MS,warp=MS, each from 0.01 to 100000")
+    return cache, warp
 
 
 def default_workers(devices: list[str]) -> int:

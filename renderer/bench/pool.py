@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
@@ -26,7 +25,7 @@ from renderer.pool import RendererPool
 from renderer.pool_model import Asking, Durations, Prediction, Sharing, predict
 
 WARM_UP_FRAMES = 30
-ROUNDS = 3
+ROUNDS = 5
 START_S, FRAME_S = 120.0, 30.0
 WARPS = (1, 2, 3, 4, AUTO)
 
@@ -88,36 +87,20 @@ def service_samples(factories: Sequence[Callable[[], Engine]], avatar: Avatar, s
     return [r for r in results if r is not None]
 
 
-@dataclass(slots=True)
-class _Measured:
-    latencies: list[int] = field(default_factory=list)  # ns
-    ages: list[int] = field(default_factory=list)  # frames
-    span: int = 0  # ns
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "fps": round(1e9 * len(self.latencies) / self.span, 2),
-            "latency_ms": percentiles_ms(self.latencies),
-            "age_frames": round(fmean(self.ages), 2),
-        }
-
-
 def measure_pool(
-    factories: Sequence[Callable[[], Engine]],
-    avatar: Avatar,
-    warps: Sequence[int],
-    seconds: float,
-    into: dict[int, _Measured],
-) -> None:
-    """Adds to `into` what one pool does with each K for `seconds`, the next request being made when a frame has come,
-    as `visavis run` does. latency: from the request to the picture."""
+    factories: Sequence[Callable[[], Engine]], avatar: Avatar, warps: Sequence[int], seconds: float
+) -> dict[int, dict[str, Any]]:
+    """{K: {"fps", "latency_ms": percentiles, "age_frames"}} of one pool, the next request being made when a frame has
+    come, as `visavis run` does; for `seconds` each. latency: from the request to the picture."""
     pool = RendererPool(list(factories), warps_per_cache=warps[0], max_in_flight=1)
+    rows: dict[int, dict[str, Any]] = {}
     frame_id = 0
     try:
         pool.start(START_S)
         for k in warps:
             pool.set_warps_per_cache(k)
-            measured = into.setdefault(k, _Measured())
+            latencies: list[int] = []
+            ages: list[int] = []
             began = done = count = 0
             while count <= WARM_UP_FRAMES or time.perf_counter_ns() - began < seconds * 1e9:
                 frame_id += 1
@@ -133,53 +116,78 @@ def measure_pool(
                 if count == WARM_UP_FRAMES:
                     began = done
                 elif count > WARM_UP_FRAMES:
-                    measured.latencies.append(done - asked)
-                    measured.ages.append(frame.frame_id - frame.cache_frame_id)
-            measured.span += done - began
+                    latencies.append(done - asked)
+                    ages.append(frame.frame_id - frame.cache_frame_id)
+            rows[k] = {
+                "fps": 1e9 * len(latencies) / (done - began),
+                "latency_ms": percentiles_ms(latencies),
+                "age_frames": fmean(ages),
+            }
     finally:
         pool.close(5.0)
+    return rows
 
 
 def compare(
     avatar: Avatar, devices: list[str], workers: int, overhead_ns: int, seconds: float, warps: Sequence[int] = WARPS
 ) -> dict[str, Any]:
-    """One pool of `workers` (the devices in turn), measured and modelled. Service times and the pool's figures are
-    taken in turns: machines drift."""
+    """One pool of `workers` (the devices in turn), measured and modelled, in rounds: each takes service times and the
+    pool's figures one after the other, since machines drift. Given are the medians of the rounds."""
     chosen = [devices[i % len(devices)] for i in range(workers)]
     factories = engine_factories(avatar, chosen)
-    times: list[tuple[list[Durations], list[Durations]]] = []
-    measured: dict[int, _Measured] = {}
+    services: list[tuple[list[Durations], Sharing | None]] = []
+    rounds: dict[int, list[dict[str, Any]]] = {k: [] for k in warps}
     for _ in range(ROUNDS):
-        times.append(_services(factories, chosen, avatar, seconds / ROUNDS))
-        measure_pool(factories, avatar, warps, seconds / ROUNDS, measured)
-    alone, together = ([_joined(pair) for pair in zip(*(t[way] for t in times), strict=True)] for way in (0, 1))
-    sharing = None
-    if workers > 1:
-        cache, warp = (
-            fmean(median(a) / median(b) for a, b in zip(kind(together), kind(alone), strict=True))
-            for kind in (lambda d: [x.cache_ns for x in d], lambda d: [x.warp_ns for x in d])
-        )
-        sharing = Sharing(workers, max(cache, 1.0), max(warp, 1.0))
-    rows: dict[str, Any] = {}
-    for k in warps:
-        row = measured[k].row()
-        model = predict(alone, k, Asking(hand_ns=overhead_ns), frames=1200, sharing=sharing)
-        rows[warp_name(k)] = {
-            **row,
-            "model_fps": round(model.fps, 2),
-            "model_latency_ms": {"p50": round(model.latency_p50_ms, 3), "p95": round(model.latency_p95_ms, 3)},
-            "model_age_frames": round(model.age_frames, 2),
-            "model_fps_off": round(model.fps / row["fps"] - 1, 3),
-        }
+        alone, together = _services(factories, chosen, avatar, seconds / ROUNDS)
+        sharing = _sharing(alone, together) if workers > 1 else None
+        services.append((alone, sharing))
+        measured = measure_pool(factories, avatar, warps, seconds / ROUNDS)
+        for k in warps:
+            model = predict(alone, k, Asking(hand_ns=overhead_ns), frames=600, sharing=sharing)
+            rounds[k].append({**measured[k], **_modelled(model)})
+    alone = [_joined([times[i] for times, _ in services]) for i in range(workers)]
+    shared = [sharing for _, sharing in services if sharing is not None]
     return {
         "service_ms": [
             {"device": device, "cache": percentiles_ms(times.cache_ns), "warp": percentiles_ms(times.warp_ns)}
             for device, times in zip(chosen, alone, strict=True)
         ],
-        "slower_when_all_work": None
-        if sharing is None
-        else {"cache": round(sharing.cache, 2), "warp": round(sharing.warp, 2)},
-        "warps_per_cache": rows,
+        "slower_when_all_work": {
+            "cache": round(median(s.cache for s in shared), 2), "warp": round(median(s.warp for s in shared), 2)
+        } if shared else None,
+        "warps_per_cache": {warp_name(k): _row_of(rows) for k, rows in rounds.items()},
+    }  # fmt: skip
+
+
+def _sharing(alone: Sequence[Durations], together: Sequence[Durations]) -> Sharing:
+    cache, warp = (
+        fmean(median(a) / median(b) for a, b in zip(kind(together), kind(alone), strict=True))
+        for kind in (lambda d: [x.cache_ns for x in d], lambda d: [x.warp_ns for x in d])
+    )
+    return Sharing(len(alone), max(cache, 1.0), max(warp, 1.0))
+
+
+def _modelled(model: Prediction) -> dict[str, Any]:
+    return {
+        "model_fps": model.fps,
+        "model_latency_ms": {"p50": model.latency_p50_ms, "p95": model.latency_p95_ms},
+        "model_age_frames": model.age_frames,
+    }
+
+
+def _row_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    row = _median_row(rows)
+    return {**row, "model_fps_off": round(row["model_fps"] / row["fps"] - 1, 3)}
+
+
+def _median_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of rows of one shape, number by number."""
+    first = rows[0]
+    return {
+        key: _median_row([row[key] for row in rows])
+        if isinstance(first[key], dict)
+        else round(median(row[key] for row in rows), 3)
+        for key in first
     }
 
 
@@ -208,7 +216,7 @@ def forecast(cache_ms: float, warp_ms: float) -> list[dict[str, Any]]:
         for k in (1, 2, 4, AUTO):
             row: dict[str, Any] = {"workers": workers, "warp": warp_name(k), "free": _row(predict(devices, k))}
             for hz in (90, 120):
-                asking = Asking(period_ns=round(1e9 / hz), eyes=2, in_flight=2)
+                asking = Asking(period_ns=round(1e9 / hz), eyes=2)
                 row[f"two_eyes_{hz}_hz"] = _row(predict(devices, k, asking))
             rows.append(row)
     return rows

@@ -26,7 +26,7 @@ def test_one_run_gives_all_figures_as_json_and_as_tables(
 ) -> None:
     monkeypatch.setattr(bench, "QUICK", bench.Effort(4, 0.15, 5, (64, 96)))
     out, tables = tmp_path / "b.json", tmp_path / "b.md"
-    words = ["bench", str(avatar), "--quick", "--device", "cpu", "--workers", "2"]
+    words = ["bench", str(avatar), "--quick", "--device", "cpu", "--workers", "2", "--service", "cache=3,warp=1"]
     assert cli.main([*words, "--json", str(out), "--markdown", str(tables)]) == 0
     report = json.loads(out.read_text())
     assert report["machine"]["device"].startswith("cpu (") and report["size"] == 64 and report["quick"]
@@ -48,6 +48,7 @@ def test_one_run_gives_all_figures_as_json_and_as_tables(
     assert set(report["latency_over_size"]) == {"64", "96"}
     assert report["overhead"]["round_trip_ms"] > 0
     assert {row["workers"] for row in report["forecast"]} == {1, 2, 4, 8}
+    assert report["forecast_asked"]["rows"][0]["free"]["fps"] == pytest.approx(250, rel=0.02), "1x on one device"
     assert [(row["gpus"], row["paper"]) for row in report["paper"]] == [(1, 16.3), (1, 26.3), (2, 28.5), (2, 67.6)]
     shown, written = capsys.readouterr().out, tables.read_text()
     for text in (f"{report['pool']['2']['warps_per_cache']['auto']['fps']:.1f}", "67.6", "auto", "warp.raster"):
@@ -62,6 +63,8 @@ def test_one_run_gives_all_figures_as_json_and_as_tables(
         (["--device", "toaster"], "toaster"),
         (["--workers", "0"], "--workers"),
         (["--json", "/no/such/folder/b.json"], "/no/such/folder/b.json"),
+        (["--service", "cache=0,warp=1"], "--service"),
+        (["--service", "1,2"], "--service"),
         (["gone.avatar"], "gone.avatar"),
     ],
 )

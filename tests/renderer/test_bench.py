@@ -59,4 +59,4 @@ def test_a_worker_that_fails_while_measured_is_told() -> None:
     with pytest.raises(RuntimeError, match="gone"):
         service_samples([FakeEngine, Broken], avatar, 0.05)
     with pytest.raises(UserError, match="gone"):
-        measure_pool([Broken], avatar, [1], 0.05, {})
+        measure_pool([Broken], avatar, [1], 0.05)
