@@ -9,7 +9,7 @@ from enum import Enum
 class Do(Enum):
     """Value: what the help says."""
 
-    WARP = "frames per cache: 1x sharpest, 4x fastest"
+    WARP = "frames per cache: 1x sharpest, 4x fastest, 0 automatic"
     RECORD = "start or stop recording"
     SCREENSHOT = "save a screenshot"
     RECENTRE = "recentre the view"
@@ -38,6 +38,7 @@ class Action:
 
 # Key as GLFW names it -> action. Outside VR, arrow keys and the wheel steer the mouse source.
 KEYS: dict[str, Action] = {
+    "0": Action(Do.WARP, 0),
     "1": Action(Do.WARP, 1),
     "2": Action(Do.WARP, 2),
     "3": Action(Do.WARP, 3),

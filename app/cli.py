@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "evaluate": "Measure an avatar against held-out frames.",
     "ablate": "Compare variants of the networks, trained alike.",
     "retarget": "Move an avatar by another person's track: a video.",
+    "bench": "Measure how fast everything is here, and how far from the limit.",
     "info": "Say what is in an avatar file.",
     "doctor": "Say what this machine can do, and what to do about the rest.",
 }

@@ -112,6 +112,7 @@ class LiveApp:
                 tick = clock()
                 continue
             self.session.stereo = False
+            self.session.set_display_period(period)
             if period:
                 tick = self._paced_tick(tick, period)
             else:

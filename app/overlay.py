@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.actions import Action, Do, help_lines
 from app.imgui_host import ACCENT, ImGuiHost
+from renderer.auto import AUTO
 from renderer.stats import WorkerStatus
 
 RED = imgui.ImVec4(1.0, 0.42, 0.38, 1.0)
@@ -154,7 +155,11 @@ class Overlay:
             if imgui.radio_button(f"{k}x", model.warps_per_cache == k):
                 actions.append(Action(Do.WARP, k))
             self._mark(f"warp {k}x")
-        if model.warps_per_cache not in WARPS:
+        imgui.same_line()
+        if imgui.radio_button("auto", model.warps_per_cache == AUTO):
+            actions.append(Action(Do.WARP, AUTO))
+        self._mark("warp auto")
+        if model.warps_per_cache not in (*WARPS, AUTO):
             imgui.same_line()
             imgui.text_colored(BLUE, f"{model.warps_per_cache}x")
 

@@ -38,6 +38,7 @@ class Pool(Protocol):
     def poll(self) -> Sequence[RenderedFrame | WorkerFailed]: ...
     def wait(self, timeout_s: float) -> bool: ...
     def set_warps_per_cache(self, k: int) -> None: ...
+    def set_display_period(self, period_ns: int) -> None: ...
     def stats(self) -> PoolStats: ...
     def restart_worker(self, index: int) -> bool: ...
     def close(self, timeout_s: float) -> None: ...
@@ -89,6 +90,7 @@ class LiveSession:
         self.last_submitted_id = 0
         self.latency_ns = 20_000_000  # smoothed pose-to-frame: how far ahead an unpaced session predicts
         self.stereo = False  # which frames `collect` gives: for both eyes of a headset, or for one window
+        self._period_ns = 0
         self._next_id = 1
         self._shown = 0
         self._last_shown_id = 0
@@ -113,7 +115,14 @@ class LiveSession:
         self.pool.close(timeout_s)
         self._old_pools.update(self.pool.stats().dropped)
         self.pool = pool
+        self.pool.set_display_period(self._period_ns)
         self._pose_ms.clear()
+
+    def set_display_period(self, period_ns: int) -> None:
+        """The display's pace, 0 where there is none: what an automatic number of warps per cache goes by."""
+        if period_ns != self._period_ns:
+            self._period_ns = period_ns
+            self.pool.set_display_period(period_ns)
 
     def can_request(self, in_flight: int) -> bool:
         """Whether fewer than `in_flight` requests are on their way."""

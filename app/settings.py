@@ -20,7 +20,8 @@ MAX_RECENT = 8
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Lengths in metres. `ui_scale` 0 follows the monitor; empty texts mean "none chosen"."""
+    """Lengths in metres. `ui_scale` 0 follows the monitor; `warps_per_cache` 0 is automatic; empty texts mean "none
+    chosen"."""
 
     window_width: int = 1280
     window_height: int = 800
@@ -65,7 +66,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "pose_source": lambda v: v in POSE_SOURCES,
     "camera": _text,
     "face_source": lambda v: v in FACE_SOURCES,
-    "warps_per_cache": _whole(1, 16),
+    "warps_per_cache": _whole(0, 16),
     "late_latch": lambda v: isinstance(v, bool),
     "overlay_visible": lambda v: isinstance(v, bool),
     "record_overlay": lambda v: isinstance(v, bool),

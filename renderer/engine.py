@@ -2,8 +2,8 @@
 
 `PlainEngine` draws with the networks as they were trained, on any device and for any warp: the reference.
 `renderer.engine_cpu.CpuEngine` is the fast path of the motion warp on a CPU, `renderer.gpu.engine.GpuEngine` that on a
-CUDA GPU; tests hold them together. Every other configuration is drawn by the plain engine, and the device's name says
-so.
+CUDA GPU, `renderer.engine_split.SplitEngine` that of the paper's warp anywhere; tests hold them to it. Every other
+configuration is drawn by the plain engine, and the device's name says so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from models.errors import UserError
 from models.motion import MotionField, motion_field, seen_uv
 from models.network.avatar_network import View
 from models.network.generator import modulate
+from models.network.published_warp import PublishedWarp
 from models.network.warp import Cache
 from models.raster import Raster
 from models.view import HeadView, head_view
@@ -109,7 +110,7 @@ class PlainEngine:
         drawn = self.network.draw(view, self.network.sample(view, self.merged))
         if not bool(torch.isfinite(drawn.output.rgb).all()):
             raise FloatingPointError("G returned NaN")
-        return CacheEntry(request, (geometry, drawn.cache))
+        return CacheEntry(request, (geometry, self._kept(drawn.cache)))
 
     @torch.inference_mode()
     def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
@@ -117,26 +118,29 @@ class PlainEngine:
         cached_geometry, cached = cache.features
         geometry = self.geometry(request, cached_geometry)
         timer.lap("raster")
-        view = self._view(geometry)
-        sampled = self.network.sample(view, self.merged)
-        if self.network.warp is None:
-            cached = self.network.draw(view, sampled).cache
-            rgb, mask = cached.rgb, cached.mask
-        else:
-            rgb, mask = self._warp(cached, cached_geometry, geometry, view, sampled)
+        rgb, mask = self._redraw(cached, cached_geometry, geometry, self._view(geometry))
         rgba, finite = to_rgba(rgb, mask.clamp(0, 1) * self._fade)
         timer.lap("warp")
         degrees = angle_degrees(cached_geometry.view, geometry.view)
         return WarpOutput(rgba, geometry.view.crop, degrees, finite, timer.durations, relief(geometry.raster.depth))
 
-    def _warp(
-        self, cached: Cache, cached_geometry: Geometry, geometry: Geometry, view: View, sampled: torch.Tensor
+    def _kept(self, cache: Cache) -> object:
+        """What of a cache is kept for its warps."""
+        return cache
+
+    def _redraw(
+        self, kept: object, cached_geometry: Geometry, geometry: Geometry, view: View
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Colour [1, 3, S, S] and mask [1, 1, S, S] of the new view, from what `_kept` gave."""
+        sampled = self.network.sample(view, self.merged)
+        if self.network.warp is None:
+            drawn = self.network.draw(view, sampled).cache
+            return drawn.rgb, drawn.mask
         field = self.geometry.motion(geometry, cached_geometry)
         source = torch.from_numpy(field.source)[None].to(self.torch_device)
         hidden = torch.from_numpy(field.hidden)[None, None].to(self.torch_device)
         target = self.network.target(view, modulate(sampled, view.sh), source, hidden, self.merged)
-        out = self.network.redraw(cached, target)
+        out = self.network.redraw(cast(Cache, kept), target)
         return out.rgb, out.mask
 
     def _view(self, geometry: Geometry) -> View:
@@ -197,7 +201,10 @@ def check_device(device: str) -> None:
 def make_engine(avatar: Avatar, device: str, size: int | None = None) -> Engine:
     """The fastest engine that this device and this avatar's networks have."""
     from renderer.engine_cpu import CpuEngine, unknown_to_kernels
+    from renderer.engine_split import SplitEngine
 
+    if isinstance(avatar.network.warp, PublishedWarp):
+        return SplitEngine(avatar, device, size)
     if torch.device(device).type == "cuda":
         from renderer.gpu.factory import make_gpu_engine
 

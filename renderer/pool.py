@@ -15,17 +15,20 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from models.errors import UserError
+from renderer.auto import AUTO, Speed, plan
 from renderer.engine_protocol import Engine
 from renderer.messages import EyePicture, RenderedFrame, ViewRequest, WorkerFailed
 from renderer.schedule import MAX_IN_FLIGHT, Cache, Command, Deliver, Drop, Schedule, Warp
 from renderer.stats import PoolStats, WorkerStatus
-from renderer.worker import CacheDone, CacheJob, WarpDone, WarpJob, Worker
+from renderer.worker import CacheDone, CacheJob, Times, WarpDone, WarpJob, Worker
 
 POOL_FULL = "pool full"
 INVALID = "invalid request"
 CLOSED = "pool closed"
 MIN_HEAD_DEPTH_M = 1e-3  # as models.camera.head_crop has it
 _CACHE_HISTORY = 256
+_MEASURED = 3  # jobs of each kind before a worker's speed counts: its first one compiles
+_ASK_AGAIN = 256  # caches, after which who stays out of an automatic plan is measured anew
 _MAX_EVENTS = 64  # failures kept for a main thread that does not poll
 
 
@@ -43,15 +46,19 @@ class RendererPool:
         torch_threads: int = 1,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """A factory is called in its worker's thread. A job hangs when it takes longer than `hang_timeout_s` and than
-        `hang_factor` times the median of its kind; a worker's first job of each kind (warm-up) and the making of its
-        engine may take `warmup_timeout_s`. A hanging worker is out of the pool until its job does return.
-        `torch_threads`: intra-op threads of each worker. `clock`: monotonic ns. Raises ValueError without a factory or
-        for numbers below 1."""
+        """A factory is called in its worker's thread. `warps_per_cache`: K, or renderer.auto.AUTO. A job hangs when it
+        takes longer than `hang_timeout_s` and than `hang_factor` times the median of its kind; a worker's first job of
+        each kind (warm-up) and the making of its engine may take `warmup_timeout_s`. A hanging worker is out of the
+        pool until its job does return. `torch_threads`: intra-op threads of each worker. `clock`: monotonic ns. Raises
+        ValueError without a factory or for numbers below 1."""
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight must be at least 1, not {max_in_flight}")
         self.lock = threading.Lock()
-        self._schedule = Schedule(len(engine_factories), warps_per_cache)
+        self._schedule = Schedule(len(engine_factories), warps_per_cache or 1)
+        self._auto = warps_per_cache == AUTO
+        self._period_ns = 0
+        self._team = frozenset(range(len(engine_factories)))  # of the automatic plan
+        self._asked_again = 0  # how many caches there were when all were last measured anew
         self._factories = list(engine_factories)
         self._hang_ns = int(hang_timeout_s * 1e9)
         self._hang_factor = hang_factor
@@ -149,12 +156,22 @@ class RendererPool:
 
     @property
     def warps_per_cache(self) -> int:
-        return self._schedule.warps_per_cache
+        """As it was set: K, or AUTO."""
+        return AUTO if self._auto else self._schedule.warps_per_cache
 
     def set_warps_per_cache(self, k: int) -> None:
-        """K of the schedule, from the next frame on; frames in flight are neither lost nor reordered."""
+        """K of the schedule, or AUTO, from the next frame on; frames in flight are neither lost nor reordered."""
         with self.lock:
-            self._schedule.warps_per_cache = k
+            self._auto = k == AUTO
+            if not self._auto:
+                self._schedule.warps_per_cache = k
+            self._replan()
+
+    def set_display_period(self, period_ns: int) -> None:
+        """What AUTO is to be on time for: a picture each `period_ns`; 0: frames are drawn as fast as can be."""
+        with self.lock:
+            self._period_ns = period_ns
+            self._replan()
 
     def stats(self) -> PoolStats:
         with self.lock:
@@ -163,7 +180,7 @@ class RendererPool:
                 delivered=self._delivered,
                 dropped=dict(self._dropped),
                 in_flight=self._in_flight(),
-                warps_per_cache=self._schedule.warps_per_cache,
+                warps_per_cache=self.warps_per_cache,
                 workers=tuple(self._status(w) for w in self._workers),
                 caches=self._caches,
                 cache_durations=tuple(self._cache_durations),
@@ -208,6 +225,7 @@ class RendererPool:
 
     def worker_ready(self, worker: Worker) -> None:
         self._carry_out(self._schedule.restored(worker.index))
+        self._replan()
         self._changed.notify_all()
 
     def worker_done(self, worker: Worker, result: CacheDone | WarpDone) -> None:
@@ -215,6 +233,7 @@ class RendererPool:
             self._caches += 1
             self._cache_durations.append(result.duration_ns)
             self._carry_out(self._schedule.cached(worker.index))
+            self._replan()
             return
         request, _ = self._requests.pop(result.job.request.frame_id)
         self._warped[request.frame_id] = _frame(result, worker.device)
@@ -225,12 +244,28 @@ class RendererPool:
         worker.job = None
         self._events.append(WorkerFailed(worker.index, worker.device, reason, self._clock()))
         self._carry_out(self._schedule.failed(worker.index))
+        self._replan()
         self._changed.notify_all()
 
     # --- inside; the lock is held ---
 
     def _new_worker(self, index: int) -> Worker:
         return Worker(index, self._factories[index], self, self._clock, self._torch_threads)
+
+    def _replan(self) -> None:
+        """AUTO: who takes part, and how often a cache is begun, by what the workers have shown so far."""
+        if not self._auto or self._closed:
+            return
+        if self._caches - self._asked_again >= _ASK_AGAIN:
+            self._asked_again = self._caches
+            for worker in self._workers:
+                if worker.index not in self._team:
+                    worker.cache_times, worker.warp_times = Times(), Times()
+        speeds = {w.index: _speed(w) for w in self._workers if self._schedule.role(w.index) != "dead"}
+        if speeds:
+            chosen = plan(speeds, self._period_ns)
+            self._team = chosen.team
+            self._carry_out(self._schedule.follow(chosen))
 
     def _in_flight(self) -> int:
         return self._schedule.in_flight + len(self._frames) if not self._closed else len(self._frames)
@@ -286,6 +321,14 @@ class RendererPool:
             warp_ms=None if warp_ns is None else warp_ns / 1e6,
             restarts=self._restarts[worker.index],
         )
+
+
+def _speed(worker: Worker) -> Speed | None:
+    """None: too little is known yet."""
+    caches, warps = worker.cache_times, worker.warp_times
+    if min(len(caches.recent), len(warps.recent)) < _MEASURED or not (caches.median_ns and warps.median_ns):
+        return None
+    return Speed(caches.median_ns, warps.median_ns)
 
 
 def _frame(done: WarpDone, device: str) -> RenderedFrame:

@@ -3,7 +3,8 @@
 As in the paper, each cache serves K warps, the caching role moves from worker to worker, and a cache never leaves its
 worker. Unlike the paper, nothing waits for one particular worker: a frame that finds the newest cache used up sets any
 idle worker to caching, so that a slow or dead worker costs its own share only, and two workers are never idle together
-while a frame waits. Frames leave in the order in which they came.
+while a frame waits. Frames leave in the order in which they came. `follow` takes a plan of `renderer.auto` in the place
+of K.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from typing import TypeGuard
+
+from renderer.auto import Plan
 
 MAX_IN_FLIGHT = 2  # requests on their way at once: every one beyond the first waits behind the others
 WORKER_FAILED = "worker failed"
@@ -87,7 +90,14 @@ class Schedule:
         self._since_asked = 0  # frames since a cache was asked for, the one that asked included
         self._cache_wanted = True
         self._was_late = False  # a frame has waited since the last change of caches
+        self._plan: Plan | None = None
         self.warps_per_cache = warps_per_cache
+
+    def follow(self, plan: Plan) -> list[Command]:
+        """A plan in K's place, until K is set again. It may change at any moment; jobs in hand are finished."""
+        self.warps_per_cache = plan.warps_per_cache
+        self._plan = plan
+        return self._advance()
 
     @property
     def warps_per_cache(self) -> int:
@@ -98,7 +108,7 @@ class Schedule:
     def warps_per_cache(self, k: int) -> None:
         if k < 1:
             raise ValueError(f"a cache must serve at least one warp, not {k}")
-        self._k = k
+        self._k, self._plan = k, None
 
     @property
     def in_flight(self) -> int:
@@ -124,7 +134,7 @@ class Schedule:
             return [Drop(frame_id, NO_WORKER)]
         self._pending.append(frame_id)
         self._order.append(frame_id)
-        return self._advance()
+        return self._advance(new_view=True)
 
     def cached(self, worker: int) -> list[Command]:
         """`worker` has completed its cache."""
@@ -163,11 +173,13 @@ class Schedule:
         self._order.remove(frame_id)
         return Drop(frame_id, reason)
 
-    def _advance(self) -> list[Command]:
+    def _advance(self, new_view: bool = False) -> list[Command]:
         commands: list[Command] = []
+        team = self._team()
+        eager = self._plan is not None and self._plan.eager and len(team) > 1
         complete = [i for i, w in enumerate(self._workers) if w.cache is not None]
         holder = max(complete, key=lambda i: (self._cached_frame(i), self._workers[i].completed), default=None)
-        if self._pending and self._usable(holder) and self._workers[holder].idle:
+        if self._pending and self._usable(holder, eager) and self._workers[holder].idle:
             self._count(self._pending[0])
             w = self._workers[holder]
             w.warping = self._pending.popleft()
@@ -179,12 +191,17 @@ class Schedule:
         blocked = False
         if self._pending:
             self._count(self._pending[0])
-            blocked = not self._usable(holder)
+            blocked = not self._usable(holder, eager)
             self._was_late |= blocked
         none = not any(w.cache is not None or w.building is not None for w in self._workers)
         # the newest cache's holder gives it up only when it is used up
-        idle = [i for i, w in enumerate(self._workers) if w.idle and not (i == holder and self._usable(holder))]
-        if idle and self._latest >= 0 and (self._cache_wanted or blocked or none):
+        idle = [i for i in team if self._workers[i].idle and not (i == holder and self._usable(holder, eager))]
+        if eager:  # begun between two views, a cache would be that much older when it is first used
+            newest = max(max(self._cached_frame(i), self._building(i)) for i in team)
+            wanted = newest < 0 or (new_view and self._latest >= newest + self._k)
+        else:
+            wanted = self._cache_wanted or blocked
+        if idle and self._latest >= 0 and (wanted or none):
             if not self._cache_wanted:
                 self._ask()
             worker = min(idle, key=self._cached_frame)
@@ -202,8 +219,19 @@ class Schedule:
         cache = self._workers[worker].cache
         return -1 if cache is None else cache
 
-    def _usable(self, holder: int | None) -> TypeGuard[int]:
-        return holder is not None and self._workers[holder].uses < self._k
+    def _building(self, worker: int) -> int:
+        """The frame whose view `worker` is caching; -1 if it is not."""
+        building = self._workers[worker].building
+        return -1 if building is None else building
+
+    def _team(self) -> list[int]:
+        """The workers that take part and are alive; all of the others where none is."""
+        alive = [i for i, w in enumerate(self._workers) if w.alive]
+        team = alive if self._plan is None else [i for i in alive if i in self._plan.team]
+        return team or alive
+
+    def _usable(self, holder: int | None, eager: bool) -> TypeGuard[int]:
+        return holder is not None and (eager or self._workers[holder].uses < self._k)
 
     def _count(self, head: int) -> None:
         """Every K-th frame asks for a cache, whether or not it can be warped at once."""

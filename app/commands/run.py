@@ -52,7 +52,7 @@ class RunConfig:
     face_model: Path | None = None
     """MediaPipe's face_landmarker.task, for the webcam."""
     warp: str | None = None
-    """Frames per neural cache: 1x, 2x, 3x, ..."""
+    """Frames per neural cache: 1x, 2x, 3x, ..., or auto: as many as keep the display on time."""
     late: Literal["on", "off"] | None = None
     """Whether what is shown is moved to the newest pose at the last moment; L in the window does the same."""
     devices: str | None = None
@@ -205,7 +205,7 @@ def _check(config: RunConfig) -> None:
     for option, path in (("report", config.report), ("record", config.record), ("screenshot", config.screenshot)):
         if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
             raise UserError(f"--{option} {path} cannot be written: no such folder, or a read-only one")
-    parse_warp(config.warp or "1x")
+    parse_warp_or_auto(config.warp or "1x")
     parse_size(config.size or "640x480")
 
 
@@ -215,6 +215,18 @@ def parse_warp(text: str) -> int:
     if not match or not 1 <= int(match[1]) <= MAX_WARPS:
         raise UserError(f"--warp {text!r}: give 1x, 2x, ... {MAX_WARPS}x")
     return int(match[1])
+
+
+def parse_warp_or_auto(text: str) -> int:
+    """As parse_warp; renderer.auto.AUTO for "auto". Raises UserError."""
+    from renderer.auto import AUTO
+
+    if text.strip().lower() == "auto":
+        return AUTO
+    try:
+        return parse_warp(text)
+    except UserError as error:
+        raise UserError(f"{error}, or auto") from None
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -232,7 +244,7 @@ def _merged(saved: Settings, config: RunConfig) -> Settings:
         "viewing_distance_m": config.viewing_distance_m,
         "ui_scale": config.ui_scale,
         "camera": config.camera,
-        "warps_per_cache": parse_warp(config.warp) if config.warp else None,
+        "warps_per_cache": parse_warp_or_auto(config.warp) if config.warp else None,
         "late_latch": None if config.late is None else config.late == "on",
         "record_overlay": config.record_overlay or None,
     }

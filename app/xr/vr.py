@@ -171,6 +171,7 @@ class VirtualReality:
         self._cycles += 1
         self._missed += frame.missed
         self._period_ns = frame.period_ns
+        app.session.set_display_period(frame.period_ns)
         started = app.session.clock_ns()
         newest: RenderedFrame | None = None
         with session.begun(frame) as submission:

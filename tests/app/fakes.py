@@ -44,6 +44,7 @@ class FakePool:
     instant: bool = True
     limit: int = 4
     warps_per_cache: int = 2
+    period_ns: int = 0
     workers: list[WorkerStatus] = field(default_factory=lambda: [worker(0), worker(1)])
     restarted: list[int] = field(default_factory=list)
     pending: deque[ViewRequest] = field(default_factory=deque)
@@ -75,6 +76,9 @@ class FakePool:
 
     def wait(self, timeout_s: float) -> bool:
         return bool(self.out)
+
+    def set_display_period(self, period_ns: int) -> None:
+        self.period_ns = period_ns
 
     def set_warps_per_cache(self, k: int) -> None:
         self.warps_per_cache = k

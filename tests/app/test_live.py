@@ -208,7 +208,7 @@ def test_every_key_does_what_the_help_says(tmp_path: Path) -> None:
     app = make(tmp_path)
     assert {a.do for a in (*KEYS.values(), *VR_KEYS.values())} == set(Do) and len(help_lines()) == len(Do) + 1
     pool = app.session.pool
-    for key, k in (("1", 1), ("4", 4), ("3", 3), ("2", 2)):
+    for key, k in (("1", 1), ("4", 4), ("3", 3), ("0", 0), ("2", 2)):
         app.do(KEYS[key])
         assert pool.warps_per_cache == app.settings.warps_per_cache == k
     app.do(KEYS["P"])

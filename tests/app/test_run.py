@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app.cli import main
-from app.commands.run import parse_size, parse_warp
+from app.commands.run import parse_size, parse_warp, parse_warp_or_auto
 from app.settings import settings_path
 from models.avatar_file import save_avatar
 from models.errors import UserError
@@ -175,5 +175,6 @@ def test_a_window_shows_the_frames_and_remembers_its_settings(display: str, avat
 
 def test_sizes_and_warps_are_read_as_written() -> None:
     assert parse_size("1280X800") == (1280, 800) and parse_warp("2x") == parse_warp("2") == 2
+    assert parse_warp_or_auto("Auto") == 0 and parse_warp_or_auto("3x") == 3
     with pytest.raises(UserError):
         parse_warp("17x")

@@ -36,7 +36,7 @@ def test_overlay_covers_its_corner_and_help_opens(display: str, tmp_path: Path, 
 
 def test_mouse_and_keys_operate_the_session(display: str, tmp_path: Path) -> None:
     seen = session(display, tmp_path, 1.0, "operate")
-    assert (seen["clicked 1x"], seen["clicked 2x"], seen["key 4"]) == (1, 2, 4)
+    assert (seen["clicked 1x"], seen["clicked 2x"], seen["clicked auto"], seen["key 4"]) == (1, 2, 0, 4)
     assert seen["recording"] and seen["recorded"]
     (film,) = tmp_path.glob("visavis-*.mp4")
     with av.open(str(film)) as container:

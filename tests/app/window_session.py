@@ -103,6 +103,8 @@ def operate(s: Script) -> dict[str, object]:
     out["clicked 1x"] = pool.warps_per_cache
     s.click("warp 2x")
     out["clicked 2x"] = pool.warps_per_cache
+    s.click("warp auto")
+    out["clicked auto"] = pool.warps_per_cache
     s.key("4")
     out["key 4"] = pool.warps_per_cache
     s.click("record")

@@ -17,22 +17,11 @@ import torch
 
 from app.memory import keep_freed_memory
 from app.stage import bundled_avatar
-from models.avatar_file import Avatar, load_avatar
-from models.camera import Camera
-from models.geometry import Pose
+from models.avatar_file import load_avatar
+from renderer.bench.samples import DISTANCE, request_at
 from renderer.engine import PlainEngine
 from renderer.engine_cpu import CpuEngine, has_fast_bfloat16
 from renderer.engine_protocol import Engine
-from renderer.messages import ViewRequest
-
-FRAME_NS = 33_333_333
-DISTANCE = 2  # frames from the cached view to the drawn one
-
-
-def request_at(avatar: Avatar, i: int) -> ViewRequest:
-    """A person at 0.6 m who sways a little, before an avatar that performs."""
-    eye = Pose(np.array([0.05 * np.sin(0.07 * i), 0.02 * np.cos(0.05 * i), 0.6]))
-    return ViewRequest(i, i, i, eye, Camera(700, 700, 256, 256, 512, 512), avatar.performance.sample(i * FRAME_NS))
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from models.network.config import NetworkConfig
 from models.track_file import Track
 from renderer.engine import PlainEngine, engine_factories, make_engine
 from renderer.engine_cpu import CpuEngine
+from renderer.engine_split import SplitEngine
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 from tests.synthetic_avatar import untrained_avatar
@@ -121,7 +122,7 @@ def test_the_viewer_moving_is_the_head_turning(avatar: Avatar, track: Track) -> 
 @pytest.mark.parametrize(
     "other",
     [
-        {"warp": "published"}, {"warp": "explicit"}, {"warp": "past"}, {"warp": "none"}, {"backbone": "resnet"},
+        {"warp": "past"}, {"warp": "none"}, {"backbone": "resnet"},
         {"upsampling": "transposed"}, {"warp_residual": False}, {"warp_fill": False}, {"warp_hidden": False},
         {"warp_texture": False}, {"warp_change": False}, {"cache_f3": False}, {"cache_f4": False}, {"cache_f5": False},
     ],
@@ -140,6 +141,33 @@ def test_what_the_kernels_do_not_know_runs_on_the_plain_engine_which_says_so(
         CpuEngine(avatar)
     out = engine.warp(engine.build_cache(request_at(1)), request_at(4))
     assert out.finite and out.rgba.shape == (96, 96, 4) and out.rgba.std() > 5
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {}, {"warp": "explicit"}, {"warp_norm": "group", "warp_rgb_residual": True}, {"backbone": "resnet"},
+        {"warp_skips": "plain"}, {"width": 16, "norm": "instance", "detail": False, "expression_code": 0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_papers_warp_is_split_and_draws_what_the_plain_engine_draws(
+    track: Track, request_at: Callable[[int], ViewRequest], other: dict[str, Any]
+) -> None:
+    avatar = untrained_avatar(track, replace(CONFIG, **{"warp": "published", "warp_width": 16, **other}))
+    (factory,) = engine_factories(avatar, ["cpu"])
+    plain, fast = PlainEngine(avatar, "cpu"), factory()
+    assert isinstance(fast, SplitEngine) and fast.device.endswith(", slow: G as trained")
+    cached, twin = fast.build_cache(request_at(3)), plain.build_cache(request_at(3))
+    for shown in (3, 8, 20):  # one presum, several warps
+        a, b = plain.warp(twin, request_at(shown)), fast.warp(cached, request_at(shown))
+        assert decibels(a.rgba, b.rgba) > 70 and a.crop == b.crop and a.finite and b.finite
+        assert a.rgba.std() > 5, "the picture is not empty"
+
+
+def test_the_split_engine_refuses_other_warps(avatar: Avatar) -> None:
+    with pytest.raises(ValueError, match="warp motion"):
+        SplitEngine(avatar, "cpu")
 
 
 def test_sizes_and_the_papers_g_stay_on_the_fast_engine(track: Track) -> None:

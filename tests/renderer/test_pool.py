@@ -12,6 +12,7 @@ import pytest
 from models.arkit import HeadState
 from models.errors import UserError
 from models.geometry import Pose
+from renderer.auto import AUTO
 from renderer.pool import CLOSED, INVALID, POOL_FULL, RendererPool
 from renderer.schedule import NO_WORKER, WORKER_FAILED
 from tests.renderer.pool_fakes import FakeEngine, Session, view
@@ -42,6 +43,38 @@ def test_frames_come_in_order_and_none_is_lost(session: Callable[..., Session], 
     s.check_books()
     assert [f.frame_id for f in s.frames] == s.accepted
     assert not s.pool.stats().dropped and not s.failures
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_automatic_warps_per_cache_lose_nothing(session: Callable[..., Session], workers: int) -> None:
+    s = session(workers, warps_per_cache=AUTO)
+    assert s.pool.warps_per_cache == s.pool.stats().warps_per_cache == AUTO
+    s.run(60)
+    s.pool.set_display_period(16_666_667)
+    s.run(60)
+    s.pool.set_warps_per_cache(2)
+    assert s.pool.warps_per_cache == 2
+    s.run(10)
+    s.pool.set_warps_per_cache(AUTO)
+    s.run(30)
+    s.check_books()
+    assert [f.frame_id for f in s.frames] == s.accepted
+    assert not s.failures and s.pool.stats().caches > 3
+
+
+def test_automatic_leaves_a_slow_device_out_until_it_has_to_stand_in(session: Callable[..., Session]) -> None:
+    s = session(2, warps_per_cache=AUTO)
+    s.engine(0).warp_s, s.engine(0).cache_s = 0.06, 0.06
+    s.run(400)
+    done = len(s.engine(0).jobs)
+    s.run(40)
+    assert len(s.engine(0).jobs) == done, "it has been measured, and is not used"
+    assert {f.device for f in s.frames[-20:]} == {"fake:1"}
+    s.engine(1).fault = "raise"
+    s.run_until_failure()
+    s.run(5)
+    assert s.frames[-1].device == "fake:0"
+    s.check_books()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,0 +1,46 @@
+"""Multiply-adds and bytes of what torch really runs: each operation's inputs read once and its outputs written once.
+
+Compiled kernels (numba, Triton) and replayed CUDA graphs are not torch's, and are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    macs: int
+    bytes: int
+
+
+class _Traffic(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if not func.is_view and func.namespace in ("aten", "mkldnn"):
+            touched = {id(t): t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)}
+            if "empty" not in str(func):  # room alone is not touched
+                self.bytes += sum(t.numel() * t.element_size() for t in touched.values())
+        return out
+
+
+def count(work: Callable[[], object]) -> Counted:
+    """Of one call of `work`, in the calling thread."""
+    with FlopCounterMode(display=False) as arithmetic:
+        work()
+    with torch.inference_mode(), _Traffic() as traffic:
+        work()
+    return Counted(arithmetic.get_total_flops() // 2, traffic.bytes)

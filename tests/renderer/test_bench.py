@@ -1,0 +1,62 @@
+"""The measuring itself: counters count, service times are of all workers, an engine that fails is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import UserError
+from renderer.bench.counters import count
+from renderer.bench.peak import measure_peak
+from renderer.bench.pool import measure_pool, service_samples
+from renderer.bench.samples import percentiles_ms, request_at
+from renderer.engine_protocol import CacheEntry, WarpOutput
+from renderer.messages import ViewRequest
+from tests.renderer.pool_fakes import FakeEngine
+from tests.sample_avatar import small_avatar
+
+
+def test_operations_and_bytes_are_counted() -> None:
+    a, b = torch.zeros(8, 16), torch.zeros(16, 32)
+    counted = count(lambda: torch.relu(a @ b).t())
+    assert counted.macs == 8 * 16 * 32
+    assert counted.bytes == 4 * (8 * 16 + 16 * 32 + 8 * 32) + 4 * 2 * 8 * 32, "the product, then relu; no view"
+
+
+def test_peak_is_of_the_precision_that_was_asked_for() -> None:
+    peak = measure_peak("cpu", torch.float32, tries=1)
+    assert (peak.dtype, peak.threads) == ("float32", 1) and peak.gflops > 1 and peak.gbytes > 0.5
+
+
+def test_percentiles_are_in_ms() -> None:
+    assert percentiles_ms([k * 1e6 for k in range(101)]) == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
+
+
+def test_requests_go_on_in_time_and_look_at_the_head() -> None:
+    avatar = small_avatar()
+    a, b = request_at(avatar, 3), request_at(avatar, 4)
+    assert b.display_time_ns - a.display_time_ns == 33_333_333 and a.frame_id == 3
+    assert not np.allclose(a.T_world_eye.position, b.T_world_eye.position)
+
+
+def test_service_times_are_of_each_worker_while_all_work() -> None:
+    avatar = small_avatar()
+    engines = [FakeEngine(f"fake:{i}", cache_s=0.002 * (i + 1), warp_s=0.001) for i in range(3)]
+    times = service_samples([lambda e=e: e for e in engines], avatar, 0.05)
+    assert len(times) == 3 and all(len(t.warp_ns) == 2 * len(t.cache_ns) for t in times)
+    assert all(min(t.cache_ns) >= 1e6 * 2 * (i + 1) * 0.9 for i, t in enumerate(times))
+    assert all(e.closed for e in engines)
+
+
+def test_a_worker_that_fails_while_measured_is_told() -> None:
+    avatar = small_avatar()
+
+    class Broken(FakeEngine):
+        def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
+            raise RuntimeError("gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        service_samples([FakeEngine, Broken], avatar, 0.05)
+    with pytest.raises(UserError, match="gone"):
+        measure_pool([Broken], avatar, [1], 0.05)
