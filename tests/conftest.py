@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import importlib
 import importlib.util
 import os
 import random
@@ -17,6 +18,11 @@ from typing import Any
 import pytest
 
 from tests.shared_material import FACE_MODEL, NO_SHARED, SHARED
+
+if importlib.util.find_spec("triton") is not None:
+    # Before anything opens GL: Triton and Mesa's llvmpipe each bring an LLVM, and loading Triton's second crashes. It
+    # comes by torch.utils.flop_counter, which counts what networks cost.
+    importlib.import_module("triton")
 
 
 def _own_folders() -> None:
