@@ -44,10 +44,9 @@ def head_view(
     T_eye_head = T_eye_world @ head.T_world_head
     if crop is None:
         crop = head_crop(camera, T_eye_head.position, size)
-    world = rig.vertices(head.expression, head.gaze, head.T_world_head)
-    pixels = camera.cropped(crop).project(T_eye_world.apply(world.astype(np.float64)))
+    pixels = rig.projected(head.expression, head.gaze, head.T_world_head, T_eye_world, camera.cropped(crop))
     turn = rotation_vector(T_eye_head.orientation)
     centre = [(crop.center_x - camera.cx) / camera.fx, (crop.center_y - camera.cy) / camera.fy]
     state = np.concatenate([head.expression, turn, T_eye_head.position, centre])
     direction = view_direction(head.T_world_head, T_world_eye.position)
-    return HeadView(pixels.astype(np.float32), direction, state.astype(np.float32), crop)
+    return HeadView(pixels, direction, state.astype(np.float32), crop)
