@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from app.interop import MemoryUpload, Upload, cuda_devices, open_upload
 from app.relief import Relief
 from assets import asset_path
+from renderer.extent import opaque_spans
 from renderer.messages import EyeView, RenderedFrame
 
 NEAR_M, FAR_M = 0.02, 20.0  # of what a late eye sees
+
+BANDS = 32  # of a crop: as in assets/shaders/blit.vert
+_WHOLE = np.tile(np.array([0.0, 1.0], np.float32), (BANDS, 1))
 
 
 def cover_rect(width: int, height: int, viewport: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -58,6 +62,7 @@ class SceneBlit:
         self._crops: list[moderngl.Texture] = []
         self._turn = 0
         self._rect: tuple[float, ...] | None = None
+        self._spans = _WHOLE
         self._frame: RenderedFrame | None = None
         self._relief: Relief | None = None  # made when it is first wanted
         self._raised: RenderedFrame | None = None  # the frame that it holds
@@ -87,6 +92,7 @@ class SceneBlit:
             for texture in self._crops:
                 texture.repeat_x = texture.repeat_y = False
         self._turn ^= 1
+        self._spans = opaque_spans(rgba, BANDS)
         self._upload(rgba if rgba.flags.c_contiguous else np.ascontiguousarray(rgba), self._crops[self._turn])
         crop, camera = frame.crop, frame.request.camera
         # in parts of the viewport: a frame that was asked for before a resize still lies where it belongs
@@ -118,7 +124,7 @@ class SceneBlit:
             ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
             left, top, right, bottom = self._rect
             rect = (left * width, top * height, right * width, bottom * height)
-            self._quad(self._crops[self._turn], rect, (0.0, 0.0, 1.0, 1.0))
+            self._quad(self._crops[self._turn], rect, (0.0, 0.0, 1.0, 1.0), self._spans)
             ctx.disable(moderngl.BLEND)
 
     def _draw_relief(self, frame: RenderedFrame, eye: EyeView, viewport: tuple[int, int]) -> None:
@@ -138,18 +144,28 @@ class SceneBlit:
         self._relief.draw(eye.camera.projection(NEAR_M, FAR_M) @ eye.T_world_eye.inverse().matrix())
 
     def _draw_plate(self, plate: moderngl.Texture, viewport: tuple[int, int]) -> None:
-        """Copied where it was drawn before: a software GL takes 2 ms to sample it, and next to nothing to copy it."""
+        """Taken from where it was drawn before: sampling and enlarging it costs a software GL milliseconds."""
         ctx, target = self._ctx, self._ctx.fbo
         if self._backdrop is None or self._backdrop.size != viewport:
             self._forget_backdrop()
-            self._backdrop = ctx.framebuffer([ctx.renderbuffer(viewport, 4)])
+            picture = ctx.texture(viewport, 4)
+            picture.filter = moderngl.NEAREST, moderngl.NEAREST  # it is shown pixel for pixel
+            self._backdrop = ctx.framebuffer([picture])
             self._backdrop.use()
             ctx.disable(moderngl.BLEND)
             w, h = plate.size
-            self._quad(plate, (0.0, 0.0, float(viewport[0]), float(viewport[1])), cover_rect(w, h, viewport))
+            whole = (0.0, 0.0, float(viewport[0]), float(viewport[1]))
+            self._quad(plate, whole, cover_rect(w, h, viewport), _WHOLE[:1])
             target.use()
             ctx.viewport = (0, 0, *viewport)
-        ctx.copy_framebuffer(target, self._backdrop)
+        if target.glo:
+            ctx.copy_framebuffer(target, self._backdrop)
+            return
+        # a window's own framebuffer stands on its head: copied to, it is turned over in twice the time of a drawing
+        picture = self._backdrop.color_attachments[0]
+        assert isinstance(picture, moderngl.Texture)
+        whole = (0.0, 0.0, float(viewport[0]), float(viewport[1]))
+        self._quad(picture, whole, (0.0, 1.0, 1.0, 0.0), _WHOLE[:1])
 
     def _forget_backdrop(self) -> None:
         if self._backdrop is not None:
@@ -159,12 +175,19 @@ class SceneBlit:
             self._backdrop = None
 
     def _quad(
-        self, texture: moderngl.Texture, rect: tuple[float, ...], source: tuple[float, float, float, float]
+        self,
+        texture: moderngl.Texture,
+        rect: tuple[float, ...],
+        source: tuple[float, float, float, float],
+        spans: NDArray[np.float32],
     ) -> None:
+        """spans: [bands, 2], of the rectangle's width: what of each of its bands is drawn."""
         texture.use(0)
         self._program["rect"] = rect
         self._program["source"] = source
-        self._strip.render(moderngl.TRIANGLE_STRIP, vertices=4)
+        self._program["bands"] = len(spans)
+        self._program["spans"].write(np.resize(spans, (BANDS, 2)))  # type: ignore[union-attr]
+        self._strip.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(spans))
 
     def release(self) -> None:
         self._forget_backdrop()

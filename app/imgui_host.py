@@ -9,6 +9,7 @@ import imgui_bundle
 from imgui_bundle import imgui, implot
 
 BASE_FONT_PX = 16.0
+Box = tuple[int, int, int, int]  # left, top, right, bottom in framebuffer pixels
 ACCENT = (0.35, 0.68, 0.95, 1.0)
 COLORS = {
     imgui.Col_.window_bg: (0.07, 0.08, 0.10, 0.88),
@@ -29,6 +30,27 @@ COLORS = {
     imgui.Col_.title_bg_active: (0.12, 0.14, 0.18, 1.0),
     imgui.Col_.separator: (0.28, 0.31, 0.36, 1.0),
 }
+
+
+class _Blending:
+    """PyOpenGL for ImGui's backend, whose alpha then adds up: drawn over nothing, its picture is premultiplied colour.
+    What it draws over an opaque picture stays the same."""
+
+    def __init__(self, gl: Any) -> None:
+        self._gl = gl
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gl, name)
+
+    def glBlendFunc(self, source: int, target: int) -> None:  # noqa: N802 - OpenGL's name
+        self._gl.glBlendFuncSeparate(source, target, self._gl.GL_ONE, target)
+
+
+def _let_alpha_add_up() -> None:
+    from imgui_bundle.python_backends import opengl_backend_programmable as backend
+
+    if not isinstance(backend.gl, _Blending):
+        backend.gl = _Blending(backend.gl)  # type: ignore[attr-defined]
 
 
 class ImGuiHost:
@@ -56,6 +78,9 @@ class ImGuiHost:
             from imgui_bundle.python_backends.opengl_backend_programmable import ProgrammablePipelineRenderer
 
             self.backend = ProgrammablePipelineRenderer()
+        _let_alpha_add_up()
+        self.touched = True  # since the last drawing: by a person, or by us
+        self.box: Box | None = None  # where the last one was
         self.scale = 1.0
         self._style()
         self.set_scale(scale)
@@ -75,6 +100,7 @@ class ImGuiHost:
         if scale == self.scale:
             return
         self.use()
+        self.touched = True
         style = imgui.get_style()
         style.scale_all_sizes(scale / self.scale)
         style.font_scale_dpi = scale
@@ -102,11 +128,24 @@ class ImGuiHost:
         io.delta_time = max(seconds, 1e-4)
         imgui.new_frame()
 
-    def render(self) -> None:
-        """Into the bound framebuffer."""
+    def render(self) -> Box | None:
+        """Into the bound framebuffer; returns what of it was drawn on."""
         self.use()
         imgui.render()
-        self.backend.render(imgui.get_draw_data())
+        data = imgui.get_draw_data()
+        self.backend.render(data)
+        width, height = (round(n * s) for n, s in zip(data.display_size, data.framebuffer_scale, strict=True))
+        # the backend has brought them to framebuffer pixels
+        clips = [command.clip_rect for commands in data.cmd_lists for command in commands.cmd_buffer]
+        boxes = [(max(c[0], 0), max(c[1], 0), min(c[2], width), min(c[3], height)) for c in clips]
+        boxes = [b for b in boxes if b[0] < b[2] and b[1] < b[3]]
+        self.box = None
+        if boxes:
+            left, top = (int(min(b[k] for b in boxes)) for k in (0, 1))
+            right, bottom = (int(-(-max(b[k] for b in boxes) // 1)) for k in (2, 3))
+            self.box = left, top, right, bottom
+        self.touched = False
+        return self.box
 
     def close(self) -> None:
         self.use()

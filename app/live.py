@@ -15,6 +15,7 @@ from app.actions import KEYS, VR_KEYS, Action, Do
 from app.files import unused_path, write_png
 from app.overlay import Overlay
 from app.overlay_model import ModelKeeper, OverlayModel
+from app.overlay_sheet import OverlaySheet
 from app.pace import Pace
 from app.presenter import Picture, Presenter
 from app.recorder import Recorder
@@ -65,6 +66,7 @@ class LiveApp:
         self.recorder: Recorder | None = None
         self.recording_error: str | None = None
         self.overlay = Overlay(presenter.ui, settings.overlay_visible) if presenter.ui is not None else None
+        self._sheet = OverlaySheet(presenter.context) if presenter.context is not None else None
         self._save = save
         self.loader = loader
         self._window = presenter if isinstance(presenter, WindowPresenter) else None
@@ -411,13 +413,17 @@ class LiveApp:
     def _draw_overlay(self) -> None:
         if self.overlay is None:
             return
-        now = self.session.clock_ns()
-        seconds, self._ui_ns = (now - self._ui_ns) / 1e9 if self._ui_ns else 1 / 60, now
-        model = self.overlay_model()
-        size = self._window.window_size if self._window is not None else self.presenter.size
-        self.overlay.host.new_frame(size, self.presenter.size, seconds)
-        self._wishes += self.overlay.draw(model)
-        self.overlay.host.render()
+        assert self._sheet is not None
+        now, host, viewport = self.session.clock_ns(), self.overlay.host, self.presenter.size
+        if self._sheet.due(now, viewport, host.touched or self._keeper.news):
+            seconds, self._ui_ns = (now - self._ui_ns) / 1e9 if self._ui_ns else 1 / 60, now
+            self._keeper.news = False
+            model = self.overlay_model()
+            size = self._window.window_size if self._window is not None else viewport
+            host.new_frame(size, viewport, seconds)
+            self._wishes += self.overlay.draw(model)
+            self._sheet.redraw(now, viewport, host.render)
+        self._sheet.show()
 
 
 def window_screen(window: WindowPresenter, screen_width_m: float) -> Screen:

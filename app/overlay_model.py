@@ -22,15 +22,18 @@ class ModelKeeper:
         self._model = OverlayModel()
         self._updated_ns = 0
         self._message_ns = 0
+        self.news = True  # to be shown at once; whoever shows it resets it
 
     def say(self, text: str, good: bool, now_ns: int) -> None:
         """A line at the bottom of the picture for some seconds."""
         self._model.message = (good, text)
+        self.news = True
         self._message_ns = now_ns
 
     def touch(self) -> None:
         """Something was changed by hand: show it with the next frame."""
         self._updated_ns = 0
+        self.news = True
 
     def refresh(self, app: LiveApp, now_ns: int) -> OverlayModel:
         """Workers at once, since a failure must show at once; figures a few times a second."""

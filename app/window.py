@@ -82,7 +82,7 @@ class WindowPresenter:
         self.on_click: Callable[[], None] = lambda: None
         self.on_scroll: Callable[[float], None] = lambda steps: None
         glfw.set_key_callback(self._window, self._key)
-        glfw.set_char_callback(self._window, lambda _, char: self._io.add_input_character(char))
+        glfw.set_char_callback(self._window, self._char)
         glfw.set_cursor_pos_callback(self._window, self._moved)
         glfw.set_cursor_enter_callback(self._window, self._enter)
         glfw.set_mouse_button_callback(self._window, self._button)
@@ -174,6 +174,7 @@ class WindowPresenter:
 
     def _key(self, window: Any, key: int, scancode: int, action: int, mods: int) -> None:
         assert self.ui is not None
+        self._touch()
         self.ui.backend.keyboard_callback(window, key, scancode, action, mods)
         if action == glfw.RELEASE or self._io.want_text_input or mods & (glfw.MOD_CONTROL | glfw.MOD_ALT):
             return
@@ -187,21 +188,39 @@ class WindowPresenter:
         if name and (action == glfw.PRESS or key in _REPEATED or name in ",."):
             self.on_key(name)
 
+    def _touch(self, anywhere: bool = True) -> None:
+        """The overlay must be drawn anew, unless `anywhere` is False and the pointer is not on it."""
+        assert self.ui is not None
+        if not anywhere and self.ui.box is not None and min(self._size) > 0:
+            x, y = (c * f / s for c, f, s in zip(self._cursor, self._framebuffer, self._size, strict=True))
+            left, top, right, bottom = self.ui.box
+            anywhere = left <= x < right and top <= y < bottom
+        self.ui.touched |= anywhere
+
+    def _char(self, window: Any, char: int) -> None:
+        self._touch()
+        self._io.add_input_character(char)
+
     def _moved(self, window: Any, x: float, y: float) -> None:
+        self._touch(anywhere=False)  # where it was, so that what it leaves is drawn without it
         self._cursor = (x, y)
+        self._touch(anywhere=False)
         self._io.add_mouse_pos_event(x, y)
 
     def _enter(self, window: Any, entered: int) -> None:
+        self._touch()
         if not entered:
             self._io.add_mouse_pos_event(-3.4e38, -3.4e38)
 
     def _button(self, window: Any, button: int, action: int, mods: int) -> None:
+        self._touch()
         if 0 <= button < 5:
             self._io.add_mouse_button_event(button, action == glfw.PRESS)
         if button == 0 and action == glfw.PRESS and not self._io.want_capture_mouse:
             self.on_click()
 
     def _wheel(self, window: Any, x: float, y: float) -> None:
+        self._touch()
         self._io.add_mouse_wheel_event(x, y)
         if not self._io.want_capture_mouse:
             self.on_scroll(y)

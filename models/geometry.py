@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +13,8 @@ Array = NDArray[np.float64]
 
 def quaternion_multiply(a: Array, b: Array) -> Array:
     """Hamilton product a*b of two xyzw quaternions, [4] each: the rotation b followed by a."""
-    ax, ay, az, aw = a
-    bx, by, bz, bw = b
+    ax, ay, az, aw = map(float, a)
+    bx, by, bz, bw = map(float, b)
     return np.array(
         [
             aw * bx + ax * bw + ay * bz - az * by,
@@ -27,6 +28,8 @@ def quaternion_multiply(a: Array, b: Array) -> Array:
 def quaternion_to_matrix(q: Array) -> Array:
     """Rotation matrix [..., 3, 3] of unit xyzw quaternions [..., 4]."""
     q = np.asarray(q, dtype=np.float64)
+    if q.ndim == 1:  # numpy takes ten times as long for a single one
+        return _one_matrix(*q.tolist())
     x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
     m = np.stack(
         [
@@ -37,6 +40,20 @@ def quaternion_to_matrix(q: Array) -> Array:
         axis=-1,
     )  # fmt: skip
     return m.reshape(*q.shape[:-1], 3, 3)
+
+
+def _one_matrix(x: float, y: float, z: float, w: float) -> Array:
+    n = math.sqrt(x * x + y * y + z * z + w * w)
+    if n == 0:
+        return np.full((3, 3), np.nan)
+    x, y, z, w = x / n, y / n, z / n, w / n
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def matrix_to_quaternion(m: Array) -> Array:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 COARSE = 4  # the extension is computed on a grid this much coarser than the picture
+# where a pixel's centre lies between the two nearest of the coarse grid
+_FRACTIONS = (((2 * np.arange(COARSE) + 1 + COARSE) % (2 * COARSE)) / (2 * COARSE)).astype(np.float32)
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # not "ninf": empty depth is infinite
 HIDDEN_TOGETHER = 4  # of 3 x 3 pixels; fewer are the rim of a silhouette, and painted they would be specks
 UV_TOLERANCE = 0.012  # how far a point's UV may lie from those seen around its old place; a few pixels of a face
@@ -89,40 +91,41 @@ def _seen_uv(uv, covered, bounds):  # type: ignore[no-untyped-def]
 def _motion(attributes, covered, seen, source, hidden):  # type: ignore[no-untyped-def]
     s = covered.shape[0]
     g = s // COARSE
+    scale = np.float32(1.0) / np.float32(s)
     level = np.zeros((g, g, 3), np.float32)
     for i in range(s):
         for j in range(s):
             hidden[i, j] = 0.0
             if covered[i, j]:
                 x, y = attributes[i, j, 2], attributes[i, j, 3]
-                cell = level[i // COARSE, j // COARSE]
-                cell[0] += x - (j + np.float32(0.5))
-                cell[1] += y - (i + np.float32(0.5))
-                cell[2] += 1.0
-                source[i, j, 0] = x / s
-                source[i, j, 1] = y / s
-                b = seen[min(max(int(y), 0), s - 1), min(max(int(x), 0), s - 1)]
+                # unsigned: an index that may be negative costs numba a test for each use
+                p, q = np.uint32(i // COARSE), np.uint32(j // COARSE)
+                level[p, q, 0] += x - (j + np.float32(0.5))
+                level[p, q, 1] += y - (i + np.float32(0.5))
+                level[p, q, 2] += np.float32(1.0)
+                source[i, j, 0] = x * scale
+                source[i, j, 1] = y * scale
+                p, q = np.uint32(min(max(int(y), 0), s - 1)), np.uint32(min(max(int(x), 0), s - 1))
                 u, v = attributes[i, j, 0], attributes[i, j, 1]
-                if u < b[0] or v < b[1] or u > b[2] or v > b[3]:
+                if u < seen[p, q, 0] or v < seen[p, q, 1] or u > seen[p, q, 2] or v > seen[p, q, 3]:
                     hidden[i, j] = 1.0
     _drop_specks(hidden)
     extend(level)
+    # beyond the mesh the coarse displacements, bilinearly: one row of them at a time is blended first
+    row = np.empty((g + 2, 2), np.float32)
     for i in range(s):
-        fy = (i + 0.5) / COARSE - 0.5
-        y0 = int(np.floor(fy))
-        ty = np.float32(fy - y0)
-        a, b = min(max(y0, 0), g - 1), min(max(y0 + 1, 0), g - 1)
+        y0, ty = (2 * i + 1 - COARSE) // (2 * COARSE), np.float32(((2 * i + 1 + COARSE) % (2 * COARSE)) / (2 * COARSE))
+        above, below = max(y0, 0), min(y0 + 1, g - 1)
+        for j in range(g):
+            for k in range(2):
+                row[j + 1, k] = level[above, j, k] * (1 - ty) + level[below, j, k] * ty
+        row[0], row[g + 1] = row[1], row[g]
         for j in range(s):
             if not covered[i, j]:
-                fx = (j + 0.5) / COARSE - 0.5
-                x0 = int(np.floor(fx))
-                tx = np.float32(fx - x0)
-                c, d = min(max(x0, 0), g - 1), min(max(x0 + 1, 0), g - 1)
+                x0, tx = (2 * j + 1 + COARSE) // (2 * COARSE), _FRACTIONS[j % COARSE]
                 for k in range(2):
-                    top = level[a, c, k] * (1 - tx) + level[a, d, k] * tx
-                    low = level[b, c, k] * (1 - tx) + level[b, d, k] * tx
                     at = (j if k == 0 else i) + np.float32(0.5)
-                    source[i, j, k] = (at + top * (1 - ty) + low * ty) / s
+                    source[i, j, k] = (at + row[x0, k] * (1 - tx) + row[x0 + 1, k] * tx) * scale
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)

@@ -63,6 +63,5 @@ def head_view(
     Raises ValueError when the head is behind the camera.
     """
     T_eye_world, direction, state, crop = head_window(head, T_world_eye, camera, size, crop)
-    world = rig.vertices(head.expression, head.gaze, head.T_world_head)
-    pixels = camera.cropped(crop).project(T_eye_world.apply(world.astype(np.float64)))
-    return HeadView(pixels.astype(np.float32), direction, state, crop)
+    pixels = rig.projected(head.expression, head.gaze, head.T_world_head, T_eye_world, camera.cropped(crop))
+    return HeadView(pixels, direction, state, crop)

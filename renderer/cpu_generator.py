@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from models.network.config import CACHE_CHANNELS
 from models.network.generator import Down, UnetGenerator, Up
 from renderer import cpu_generator_kernels as kernels
+from renderer.cpu_convolution import Convolution
 from renderer.simd import Values, bits_of, nhwc
 
 Floats = NDArray[np.float32]
@@ -96,7 +97,8 @@ class _Descent:
     """One level down: a torch convolution, then norm and activations straight to where they are needed next."""
 
     def __init__(self, down: Down, conv: nn.Conv2d, h: int, dtype: torch.dtype) -> None:
-        self.norm, self.conv, self.cout = down.norm, conv, down.conv.out_channels
+        self.norm, self.cout = down.norm, down.conv.out_channels
+        self.conv = Convolution(conv, 2 * h, 2 * h, dtype)
         self.leaky = torch.empty(1, h, h, self.cout, dtype=dtype)
         self.leaky_bits = bits_of(self.leaky)[0]
         self.total: Floats = np.empty(self.cout, np.float32)
@@ -151,12 +153,12 @@ class CpuGenerator:
         self.detail_first = first_down.conv.out_channels if generator.detail is not None else -1
         convs = [self._first_conv(first_down, generator.detail), *(d.conv for d in list(generator.down)[1:4])]  # type: ignore[union-attr]
         self.downs = [
-            _Descent(down, _channels_last(conv, dtype), s >> (k + 1), dtype)  # type: ignore[arg-type]
+            _Descent(down, conv, s >> (k + 1), dtype)  # type: ignore[arg-type]
             for k, (down, conv) in enumerate(zip(generator.down, convs, strict=False))
         ]
-        self.deepest = _channels_last(generator.down[4].conv, dtype)  # type: ignore[arg-type]
+        self.deepest = Convolution(generator.down[4].conv, s >> 4, s >> 4, dtype)  # type: ignore[arg-type]
         last_up: Up = generator.up[4]  # type: ignore[assignment]
-        self.last = _channels_last(self._last_conv(last_up), dtype)
+        self.last = Convolution(self._last_conv(last_up), s // 2 + 2, s // 2 + 2, dtype)
         cin = last_up.conv.in_channels
         self.last_input = torch.zeros(1, s // 2 + 2, s // 2 + 2, cin, dtype=dtype)
         self.last_bits = bits_of(self.last_input)[0]
@@ -222,9 +224,3 @@ class CpuGenerator:
         fine = torch.empty(s // 2, s // 2, CACHE_CHANNELS, dtype=self.input.dtype)
         kernels.join_last(last, joint, self.detail_first, logits.numpy(), bits_of(fine))
         return Generated(torch.sigmoid_(logits).numpy(), bits_of(coarse), bits_of(fine))
-
-
-def _channels_last(conv: nn.Conv2d, dtype: torch.dtype) -> nn.Conv2d:
-    """A copy without gradients."""
-    twin = copy.deepcopy(conv).requires_grad_(False)
-    return twin.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from renderer.simd import LANES, Values, halves, larger, load, put, splat, store
+from renderer.simd import LANES, Values, fold, halves, larger, load, put, splat, store
 
 Floats = NDArray[np.float32]
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
@@ -38,7 +38,7 @@ def _lerp(image, at, line, channels, tx, ty):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def sample_texture(texture: Floats, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values) -> None:
+def sample_texture(texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values) -> None:
     """texture: [T, T, C]; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty; scale: [C] harmonics; out: [S, S, C]."""
     t, channels = texture.shape[0], texture.shape[2]
     s = triangle.shape[0]
@@ -90,7 +90,7 @@ def pool(field: Floats, step: int, out: Values, channel: int) -> None:
 
 @njit(**_OPTIONS)
 def sample_texture_halved(
-    texture: Floats, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values, channel: int
+    texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values, channel: int
 ) -> None:
     """As `sample_texture`, averaged over 2 x 2 pixels, into out[..., channel : channel + C] of [S / 2, S / 2, .]."""
     t, channels = texture.shape[0], texture.shape[2]
@@ -132,25 +132,32 @@ def fill(
     s, t = source.shape[0], colour.shape[0]
     channels = colour.shape[2]
     lanes = np.empty(LANES, np.float32)
-    for i in range(s):
-        for j in range(s):
-            x0, y0, tx, ty = _corner(source[i, j, 0], source[i, j, 1], s, s)
-            at = (y0 * s + x0) * 4
-            weights = halves(_ONE - tx, tx)
-            both = splat(_ONE - ty) * load(picture, at) + splat(ty) * load(picture, at + 4 * s)
-            store(lanes, 0, weights * both)
-            for c in range(4):
-                filled[i, j, c] = lanes[c] + lanes[c + 4]
-            if hidden[i, j] > 0:
-                x0, y0, tx, ty = _corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
-                store(lanes, 0, _lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
-                for c in range(3):
-                    filled[i, j, c] = lanes[c]
-            k = (i % 2) * 2 + j % 2
+    for i in range(0, s, 2):
+        for j in range(0, s, 2):
             to = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel
-            for c in range(4):
-                put(out, to + 4 * k + c, filled[i, j, c])
-            put(out, to + 16 + k, hidden[i, j])
+            for row in range(2):
+                y, at = np.uint32(i + row), ((i + row) * s + j) * 4
+                pair = fold(_moved(picture, source, y, np.uint32(j)), _moved(picture, source, y, np.uint32(j + 1)))
+                store(filled, at, pair)
+                store(out, to + 8 * row, pair)
+                for x in (np.uint32(j), np.uint32(j + 1)):
+                    seen_not = hidden[y, x]
+                    put(out, to + 16 + 2 * row + (x - j), seen_not)
+                    if seen_not > 0:
+                        x0, y0, tx, ty = _corner(uv[y, x, 0], _ONE - uv[y, x, 1], t, t)
+                        store(lanes, 0, _lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
+                        for c in range(3):
+                            filled[y, x, c] = lanes[c]
+                            put(out, to + 8 * row + 4 * (x - j) + c, lanes[c])
+
+
+@njit(**_OPTIONS)
+def _moved(picture, source, i, j):  # type: ignore[no-untyped-def]
+    """The picture [S, S, 4] where pixel i, j lay: what its left and its right neighbour give, to be folded."""
+    s = picture.shape[0]
+    x0, y0, tx, ty = _corner(source[i, j, 0], source[i, j, 1], s, s)
+    at = (y0 * s + x0) * 4
+    return halves(_ONE - tx, tx) * (splat(_ONE - ty) * load(picture, at) + splat(ty) * load(picture, at + 4 * s))
 
 
 @njit(**_OPTIONS)

@@ -24,7 +24,7 @@ from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 from renderer.relief import relief
-from renderer.simd import LANES
+from renderer.simd import LANES, Values, bits_of
 
 Floats = NDArray[np.float32]
 
@@ -64,7 +64,8 @@ class CpuEngine:
         self.corrector = CpuWarp(warp, s, dtype)
         with torch.inference_mode():
             merged = avatar.network.texture.merged()
-            self.texture: Floats = merged[0].permute(1, 2, 0).contiguous().numpy()
+            # in the networks' own precision: half the bytes of what is read at random places
+            self.texture: Values = bits_of(merged[0].permute(1, 2, 0).to(dtype).contiguous())
             # whole vectors are read of it: three channels, and room up to eight
             colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, LANES - 3))
             self.colour: Floats = colour[0].permute(1, 2, 0).contiguous().numpy()

@@ -122,6 +122,20 @@ def halves(typingctx, a, b):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def fold(typingctx, a, b):  # type: ignore[no-untyped-def]
+    """The lower half of each vector plus its upper half: a's in lanes 0 to 3, b's in 4 to 7."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        half = LANES // 2
+        low = [*range(half), *range(LANES, LANES + half)]
+        lower = builder.shuffle_vector(*args, ir.Constant(_INTS, low))
+        upper = builder.shuffle_vector(*args, ir.Constant(_INTS, [k + half for k in low]))
+        return builder.fadd(lower, upper, flags=_FAST)
+
+    return vector(vector, vector), generate
+
+
+@intrinsic
 def load(typingctx, array, index):  # type: ignore[no-untyped-def]
     """Eight elements from `index`."""
 

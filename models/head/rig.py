@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arkit import ARKIT_NAMES
+from models.camera import Camera
 from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
+from models.head import rig_kernels as kernels
 from models.head.protocol import REQUIRED_REGIONS, Floats, Ints
 
 N_EXPRESSIONS = len(ARKIT_NAMES)
@@ -89,6 +91,39 @@ class HeadRig:
         # both ends of the blend agree at the pivot, so only the difference of the rotations counts
         world[index] += weight * ((local[index] - self.neck_pivot) @ (torso - rotation).T.astype(np.float32))
         return world
+
+    def projected(
+        self, expression: Floats, gaze: Floats, T_world_head: Pose, T_camera_world: Pose, camera: Camera
+    ) -> Floats:
+        """`vertices` (the torso upright) as `camera` sees them: [V, 3] float32, x and y in pixels, depth in metres.
+        Twin of `projected_plain` without its dozen passes over all vertices; raises as `local` does."""
+        expression = np.ascontiguousarray(expression, np.float32)
+        if expression.shape != (N_EXPRESSIONS,) or np.shape(gaze) != (4,):
+            raise ValueError(f"expression must be [52] and gaze [4], not {expression.shape} and {np.shape(gaze)}")
+        local = np.empty_like(self.neutral)
+        kernels.add_expression(self.neutral.reshape(-1), self._basis, expression, local.reshape(-1))
+        for (index, weight), center, at in zip(self._eyes, self.eye_centers, (0, 2), strict=True):
+            yaw, pitch = float(gaze[at]), float(gaze[at + 1])
+            if yaw != 0 or pitch != 0:
+                excess = quaternion_to_matrix(quaternion_from_euler(yaw, pitch)) - np.eye(3)
+                kernels.turn(local, index, weight, center, excess)
+        rotation = T_world_head.rotation
+        index, weight = self._torso
+        # what turns the torso back, seen from the head's frame: rotation.T @ (upright - rotation)
+        kernels.turn(local, index, weight, self.neck_pivot, np.ascontiguousarray(rotation.T) - np.eye(3))
+        to_camera = T_camera_world.rotation
+        translation = to_camera @ T_world_head.position + T_camera_world.position
+        numbers = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
+        pixels = np.empty_like(local)
+        kernels.project(local, np.ascontiguousarray(to_camera @ rotation), translation, numbers, pixels)
+        return pixels
+
+    def projected_plain(
+        self, expression: Floats, gaze: Floats, T_world_head: Pose, T_camera_world: Pose, camera: Camera
+    ) -> Floats:
+        """The plain twin of `projected`."""
+        world = self.vertices(expression, gaze, T_world_head)
+        return camera.project(T_camera_world.apply(world.astype(np.float64))).astype(np.float32)
 
     def landmarks(
         self,

@@ -88,7 +88,7 @@ class LowPass(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        g = torch.exp(-(torch.arange(-1, 2, dtype=torch.float32) ** 2) / (2 * 2.0**2))
+        g = torch.exp(-(torch.arange(-1, 2, dtype=torch.float32, device="cpu") ** 2) / (2 * 2.0**2))
         k = torch.outer(g, g)
         self.register_buffer("kernel", (k / k.sum())[None, None], persistent=False)
 

@@ -19,8 +19,9 @@ class NeuralTexture(nn.Module):
 
     def __init__(self, size: int, levels: int, channels: int) -> None:
         super().__init__()
+        # no arithmetic: with shapes alone ("meta", as an avatar is opened) it would import torch's compiler, or sympy
         self.levels = nn.ParameterList(
-            nn.Parameter(torch.rand(1, channels, size >> k, size >> k) / levels) for k in range(levels)
+            nn.Parameter(torch.empty(1, channels, size >> k, size >> k).uniform_(0, 1 / levels)) for k in range(levels)
         )
 
     def merged(self) -> Tensor:

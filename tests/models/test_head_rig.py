@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.arkit import ARKIT_INDEX, ARKIT_MIRROR, ARKIT_NAMES
+from models.camera import Camera
 from models.geometry import Pose, quaternion_from_euler, quaternion_multiply
 from models.head.rig import HeadRig
 from models.head.visavis_head import default_head
@@ -201,3 +202,29 @@ def test_missing_tensors_are_named(rig: HeadRig, key: str) -> None:
 def test_a_rig_can_not_be_built_from_arrays_that_do_not_fit(rig: HeadRig) -> None:
     with pytest.raises(ValueError, match="uv"):
         dataclasses.replace(rig, uv=rig.uv[:-1])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_posing_and_projecting_in_one_pass_is_what_the_steps_give(rig: HeadRig, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    expression = (rng.random(52) * (rng.random(52) < 0.4)).astype(np.float32)
+    gaze = rng.uniform(-0.4, 0.4, 4).astype(np.float32) * (seed != 1)
+    head, to_camera = pose(*rng.uniform(-0.7, 0.7, 2), 0.05, 0.02, -0.6), pose(*rng.uniform(-0.3, 0.3, 2), 0.0, 0.1, 0)
+    camera = Camera(600.0, 610.0, 200.0, 180.0, 400, 400)
+    fast = rig.projected(expression, gaze, head, to_camera, camera)
+    plain = rig.projected_plain(expression, gaze, head, to_camera, camera)
+    assert fast.dtype == np.float32 and np.ptp(plain[:, 0]) > 100
+    np.testing.assert_allclose(fast[:, :2], plain[:, :2], atol=1e-3)
+    np.testing.assert_allclose(fast[:, 2], plain[:, 2], atol=1e-6)
+
+
+def test_projecting_refuses_what_posing_refuses_and_hides_no_nan(rig: HeadRig) -> None:
+    camera = Camera(600.0, 600.0, 200.0, 200.0, 400, 400)
+    with pytest.raises(ValueError, match="expression"):
+        rig.projected(np.zeros(51, np.float32), AHEAD, Pose(), Pose(), camera)
+    with pytest.raises(ValueError, match="gaze"):
+        rig.projected(STILL, np.zeros(3, np.float32), Pose(), Pose(), camera)
+    assert np.isnan(rig.projected(STILL + np.float32(np.nan), AHEAD, pose(0, 0, 0, 0, -0.6), Pose(), camera)).all()
+    # on the camera's plane: finite, as Camera.project has it
+    flat = dataclasses.replace(rig, neutral=np.zeros_like(rig.neutral))
+    assert np.isfinite(flat.projected(STILL, AHEAD, Pose(), Pose(), camera)).all()

@@ -52,6 +52,10 @@ def test_frames_bring_the_depth_of_their_mesh(tmp_path: Path, kind: str) -> None
         request = ViewRequest(1, 1, 1, T, camera, head)
         depth = engine.warp(engine.build_cache(request), request).depth
         assert depth is not None and depth.shape == (CELLS, CELLS)
-        nearest = -T.inverse().apply(avatar.rig.vertices(head.expression, head.gaze, head.T_world_head))[:, 2].max()
+        nearest = (
+            -T.inverse()
+            .apply(avatar.rig.vertices(head.expression, head.gaze, head.T_world_head).astype(np.float64))[:, 2]
+            .max()
+        )
         assert depth.min() == pytest.approx(nearest, abs=0.01)
     engine.close()

@@ -3,7 +3,7 @@ import pytest
 import torch
 from numba import njit
 
-from renderer.simd import LANES, bits_of, halves, larger, load, put, splat, store
+from renderer.simd import LANES, bits_of, fold, halves, larger, load, put, splat, store
 
 
 @njit
@@ -21,6 +21,17 @@ def _copy_one_by_one(a, out):  # type: ignore[no-untyped-def]
 @njit
 def _halves(a, b, out):  # type: ignore[no-untyped-def]
     store(out, 0, halves(a, b))
+
+
+@njit
+def _fold(a, b, out):  # type: ignore[no-untyped-def]
+    store(out, 0, fold(load(a, 0), load(b, 0)))
+
+
+def test_folding_adds_the_halves() -> None:
+    a, b, out = np.arange(8, dtype=np.float32), np.arange(10, 90, 10, dtype=np.float32), np.empty(8, np.float32)
+    _fold(a, b, out)
+    np.testing.assert_array_equal(out, [0 + 4, 1 + 5, 2 + 6, 3 + 7, 10 + 50, 20 + 60, 30 + 70, 40 + 80])
 
 
 def numbers(n: int) -> torch.Tensor:
