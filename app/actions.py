@@ -18,6 +18,7 @@ class Do(Enum):
     AVATAR = "next avatar"
     RESTART = "restart failed workers"
     RECORD_OVERLAY = "record with or without this overlay"
+    LATE = "with or without late reprojection to the newest pose"
     OVERLAY = "hide or show this overlay"
     VR = "into the headset, or out of it"
     MIRROR = "VR: this window shows the left eye, or both"
@@ -51,6 +52,7 @@ KEYS: dict[str, Action] = {
     "O": Action(Do.RECORD_OVERLAY),
     "V": Action(Do.VR),
     "M": Action(Do.MIRROR),
+    "L": Action(Do.LATE),
     "H": Action(Do.OVERLAY),
     "F1": Action(Do.HELP),
     "Esc": Action(Do.QUIT),

@@ -1,4 +1,5 @@
-"""Drawing a rendered frame with GL: the background plate, then the premultiplied crop in its square of the viewport.
+"""Drawing a rendered frame with GL: the background plate, then the premultiplied crop, in its square of the viewport or
+as another eye sees it.
 
 Knows nothing of windows: it draws into whatever framebuffer is bound. Its CPU twin is renderer/composite.py.
 """
@@ -9,8 +10,11 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
+from app.relief import Relief
 from assets import asset_path
-from renderer.messages import RenderedFrame
+from renderer.messages import EyeView, RenderedFrame
+
+NEAR_M, FAR_M = 0.02, 20.0  # of what a late eye sees
 
 
 def cover_rect(width: int, height: int, viewport: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -52,6 +56,9 @@ class SceneBlit:
         self._crops: list[moderngl.Texture] = []
         self._turn = 0
         self._rect: tuple[float, ...] | None = None
+        self._frame: RenderedFrame | None = None
+        self._relief: Relief | None = None  # made when it is first wanted
+        self._raised: RenderedFrame | None = None  # the frame that it holds
 
     def set_background(self, plate: NDArray[np.uint8]) -> None:
         """plate: [H, W, 3] uint8 sRGB; shown so that it covers the viewport."""
@@ -63,8 +70,8 @@ class SceneBlit:
         self._plate.repeat_x = self._plate.repeat_y = False
 
     def upload(self, frame: RenderedFrame) -> None:
-        """From now on this frame is drawn in its crop's square of the viewport."""
-        rgba = frame.rgba
+        """From now on this frame is drawn, in its crop's square of the viewport."""
+        self._frame, rgba = frame, frame.rgba
         size = (rgba.shape[1], rgba.shape[0])
         if not self._crops or self._crops[0].size != size:
             for texture in self._crops:
@@ -85,8 +92,9 @@ class SceneBlit:
             )
         )
 
-    def draw(self, viewport: tuple[int, int]) -> None:
-        """Into the bound framebuffer, all of it."""
+    def draw(self, viewport: tuple[int, int], eye: EyeView | None = None) -> None:
+        """Into the bound framebuffer, all of it. eye: where the viewer is by now, if the newest frame is to be seen
+        from there rather than from where it was asked for."""
         ctx = self._ctx
         width, height = viewport
         ctx.viewport = (0, 0, width, height)
@@ -96,13 +104,31 @@ class SceneBlit:
             ctx.clear(0.06, 0.06, 0.07, 1.0)
         else:
             self._draw_plate(self._plate, viewport)
-        if self._rect is not None:
+        if eye is not None and self._frame is not None:
+            self._draw_relief(self._frame, eye, viewport)
+        elif self._rect is not None:
             ctx.enable(moderngl.BLEND)
             ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
             left, top, right, bottom = self._rect
             rect = (left * width, top * height, right * width, bottom * height)
             self._quad(self._crops[self._turn], rect, (0.0, 0.0, 1.0, 1.0))
             ctx.disable(moderngl.BLEND)
+
+    def _draw_relief(self, frame: RenderedFrame, eye: EyeView, viewport: tuple[int, int]) -> None:
+        if self._relief is None:
+            self._relief = Relief(self._ctx)
+        if frame is not self._raised:
+            request = frame.request
+            view, head = EyeView(request.T_world_eye, request.camera), request.head.T_world_head.position
+            self._relief.upload(view, frame.crop, self._crops[self._turn], frame.depth, head)
+            self._raised = frame
+        target = self._ctx.fbo
+        target.color_mask = (False, False, False, False)
+        target.clear(depth=1.0)
+        target.color_mask = (True, True, True, True)
+        target.use()  # masks count from here on
+        self._ctx.viewport = (0, 0, *viewport)
+        self._relief.draw(eye.camera.projection(NEAR_M, FAR_M) @ eye.T_world_eye.inverse().matrix())
 
     def _draw_plate(self, plate: moderngl.Texture, viewport: tuple[int, int]) -> None:
         """Copied where it was drawn before: a software GL takes 2 ms to sample it, and next to nothing to copy it."""
@@ -135,6 +161,8 @@ class SceneBlit:
 
     def release(self) -> None:
         self._forget_backdrop()
+        if self._relief is not None:
+            self._relief.release()
         for texture in (*self._crops, *([self._plate] if self._plate else [])):
             texture.release()
         self._strip.release()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Stages of a frame's way, in the order in which it meets them (milliseconds everywhere).
-STAGES = ("pose", "queue", "raster", "warp", "cache", "upload", "present", "pose_to_frame")
+STAGES = ("pose", "queue", "raster", "warp", "cache", "upload", "present", "pose_to_frame", "latch_to_frame")
 REPORT_CAPACITY = 16384  # frames: four and a half minutes at 60 fps
 
 

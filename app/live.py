@@ -25,7 +25,7 @@ from app.stage import CLOSE_TIMEOUT_S, Stage, StageLoader, bundled_avatar, view_
 from app.window import WindowPresenter
 from app.xr.vr import VirtualReality
 from models.errors import UserError
-from renderer.messages import RenderedFrame
+from renderer.messages import EyeView, RenderedFrame
 from tracking.sources.mouse import MouseSource
 from tracking.viewer import Screen
 
@@ -175,7 +175,8 @@ class LiveApp:
         if frame is not None:
             picture.upload(frame)
         uploaded = session.clock_ns()
-        picture.draw()
+        late = self._late_eye()
+        picture.draw(None if late is None else late[0])
         with_overlay = self.overlay is not None and self.settings.record_overlay
         if self._window is not None and not with_overlay:
             self._capture(frame)
@@ -185,11 +186,22 @@ class LiveApp:
         self._draw_ns += (session.clock_ns() - start - self._draw_ns) // 8
         presenter.present()
         if frame is not None:
-            session.shown(frame, uploaded - start, session.clock_ns() - uploaded)
+            session.shown(frame, uploaded - start, session.clock_ns() - uploaded, None if late is None else late[1])
             if "worker_end" in frame.stamps_ns:
                 self._pace.add(frame.stamps_ns["worker_end"] - frame.request.pose_time_ns)
         if self._window is None:  # the target keeps its picture: reading it back need not delay the frame
             self._capture(frame)
+
+    def _late_eye(self) -> tuple[EyeView, int] | None:
+        """Where the viewer is now, and when that was asked; None where the picture stays as it was drawn: in VR, which
+        sees to it itself, without GL, and when it is not wanted."""
+        session = self.session
+        if not self.settings.late_latch or session.stereo or self.presenter.context is None:
+            return None
+        now = session.clock_ns()
+        last = session.last_frame
+        display_ns = max(now, last.request.display_time_ns if last is not None else 0)
+        return session.view(display_ns, now), now
 
     def _follow_size(self) -> None:
         if self.presenter.size != self._size:
@@ -307,6 +319,9 @@ class LiveApp:
             case Do.RECORD_OVERLAY:
                 wanted = value if isinstance(value, bool) else not self.settings.record_overlay
                 self.settings = replace(self.settings, record_overlay=wanted)
+            case Do.LATE:
+                self.settings = replace(self.settings, late_latch=not self.settings.late_latch)
+                self.say(f"late reprojection {'on' if self.settings.late_latch else 'off'}")
             case Do.OVERLAY:  # the window's and VR's panel
                 self.settings = replace(self.settings, overlay_visible=not self.settings.overlay_visible)
                 if self.overlay is not None:

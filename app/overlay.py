@@ -61,6 +61,8 @@ class OverlayModel:
     face_status: tuple[bool, str] = (True, "")
     recording: str | None = None  # "00:12 name.mp4"
     record_overlay: bool = False
+    late_latch: bool = True
+    late_latency: tuple[float, float, float] | None = None  # from the pose that it was moved to
     vr: bool = False
     vr_status: str = ""
     vr_figures: str = ""
@@ -110,6 +112,7 @@ class Overlay:
         imgui.separator()
         self._warp_radios(model, actions)
         self._buttons(model, actions)
+        self._late(model, actions)
         self._vr(model, actions)
         self._pickers(model, actions)
         imgui.separator()
@@ -176,6 +179,17 @@ class Overlay:
             imgui.text_colored(RED, "REC")
             imgui.same_line()
             _clipped(model.recording)
+
+    def _late(self, model: OverlayModel, actions: list[Action]) -> None:
+        changed, _ = imgui.checkbox("late reprojection", model.late_latch)
+        if changed:
+            actions.append(Action(Do.LATE))
+        self._mark("late")
+        if model.late_latency is not None:
+            imgui.same_line()
+            imgui.text_colored(BLUE, f"{model.late_latency[0]:.1f} ms")
+            imgui.same_line(0, self._px(6))
+            imgui.text_disabled("pose to frame")
 
     def _vr(self, model: OverlayModel, actions: list[Action]) -> None:
         changed, _ = imgui.checkbox("VR", model.vr)

@@ -51,6 +51,9 @@ class ModelKeeper:
         rows = [(name, session.stages[name].percentiles(SHOWN_WINDOW)) for name in STAGES]
         model.stages = [(name, p[0], p[1]) for name, p in rows if p is not None]
         model.latency = session.stages["pose_to_frame"].percentiles(SHOWN_WINDOW)
+        model.late_latch = app.settings.late_latch
+        latched = session.stages["latch_to_frame"].percentiles(SHOWN_WINDOW)
+        model.late_latency = latched if app.settings.late_latch and not session.stereo else None
         model.history = session.stages["pose_to_frame"].last(SHOWN_WINDOW)
         if session.last_frame is not None:
             model.cache_age = session.last_frame.cache_age_ns / 1e6

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.blit import SceneBlit, cover_fit
 from app.imgui_host import ImGuiHost
 from renderer.composite import composite
-from renderer.messages import RenderedFrame
+from renderer.messages import EyeView, RenderedFrame
 
 
 class Picture(Protocol):
@@ -25,7 +25,9 @@ class Picture(Protocol):
 
     def upload(self, frame: RenderedFrame) -> None: ...
 
-    def draw(self) -> None: ...
+    def draw(self, eye: EyeView | None = None) -> None:
+        """eye: where the viewer is by now, if that may still be drawn for."""
+        ...
 
 
 class Presenter(Picture, Protocol):
@@ -82,7 +84,8 @@ class EglPresenter:
         self.name = f"offscreen EGL ({self._ctx.info['GL_RENDERER']})"
         self.size = size
         self._target = self._ctx.renderbuffer(size, 4)
-        self._framebuffer = self._ctx.framebuffer([self._target])
+        self._depth = self._ctx.depth_renderbuffer(size)
+        self._framebuffer = self._ctx.framebuffer([self._target], self._depth)
         self._scene = SceneBlit(self._ctx)
         with default_environment("PYOPENGL_PLATFORM", "egl"):  # PyOpenGL, which ImGui's backend imports too, reads it
             from OpenGL.GL import glFinish
@@ -96,9 +99,9 @@ class EglPresenter:
     def upload(self, frame: RenderedFrame) -> None:
         self._scene.upload(frame)
 
-    def draw(self) -> None:
+    def draw(self, eye: EyeView | None = None) -> None:
         self.use()
-        self._scene.draw(self.size)
+        self._scene.draw(self.size, eye)
 
     def use(self) -> None:
         self._framebuffer.use()
@@ -118,6 +121,7 @@ class EglPresenter:
         self._scene.release()
         self._framebuffer.release()
         self._target.release()
+        self._depth.release()
         self._ctx.release()
 
 
@@ -141,7 +145,8 @@ class CpuPresenter:
     def upload(self, frame: RenderedFrame) -> None:
         self._frame = frame
 
-    def draw(self) -> None:
+    def draw(self, eye: EyeView | None = None) -> None:
+        """What was drawn for an older eye stays so: there is no GL to move it with."""
         if self._frame is None:
             np.copyto(self._picture, self._background)
         else:

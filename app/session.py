@@ -123,11 +123,13 @@ class LiveSession:
         """Sample the pose for that time and submit it. False when the pool took nothing (which it counts)."""
         now = self.clock_ns()
         display_ns = max(display_time_ns, self._last_display_ns + 1)
-        viewer = self.pose_source.locate(display_ns, now)
-        eye = viewer.T_screen_eye
-        T_world_eye, camera = view_through_screen(eye, self.screen, self.limits, self.magnification)
         head = place_head(self.face_source.head(display_ns, now))
-        return self._submit(display_ns, now, EyeView(T_world_eye, camera), None, head)
+        return self._submit(display_ns, now, self.view(display_ns, now), None, head)
+
+    def view(self, display_ns: int, now: int) -> EyeView:
+        """The viewer's eye at that time, as it is known now."""
+        eye = self.pose_source.locate(display_ns, now).T_screen_eye
+        return EyeView(*view_through_screen(eye, self.screen, self.limits, self.magnification))
 
     def request_stereo(
         self, display_time_ns: int, pose_time_ns: int, left: EyeView, right: EyeView, head: HeadState
@@ -165,8 +167,9 @@ class LiveSession:
                 newest = message
         return None if newest is held else newest
 
-    def shown(self, frame: RenderedFrame, upload_ns: int, present_ns: int) -> None:
-        """Frame is on display now; upload_ns and present_ns are what these two steps took."""
+    def shown(self, frame: RenderedFrame, upload_ns: int, present_ns: int, latched_ns: int | None = None) -> None:
+        """Frame is on display now; upload_ns and present_ns are what these two steps took. latched_ns: when the pose
+        was sampled that it is seen from, if that is not the one that it was drawn for."""
         now = self.clock_ns()
         self._shown += 1
         self._last_shown_id = frame.frame_id
@@ -178,6 +181,8 @@ class LiveSession:
                 rolling.clear()
             self._warm_ns = now
         self._measure(frame, upload_ns, present_ns, now)
+        if latched_ns is not None:
+            self.stages["latch_to_frame"].add((now - latched_ns) / 1e6)
         if self._last_shown_ns:
             self.intervals.add((now - self._last_shown_ns) / 1e6)
         self._last_shown_ns = now

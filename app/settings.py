@@ -30,6 +30,7 @@ class Settings:
     camera: str = "0"
     face_source: str = "performance"
     warps_per_cache: int = 2
+    late_latch: bool = True  # what is shown is moved to where the viewer is by then
     overlay_visible: bool = True
     record_overlay: bool = False
     vr_mirror: str = "left"  # which eyes the window shows while a headset is on
@@ -65,6 +66,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "camera": _text,
     "face_source": lambda v: v in FACE_SOURCES,
     "warps_per_cache": _whole(1, 16),
+    "late_latch": lambda v: isinstance(v, bool),
     "overlay_visible": lambda v: isinstance(v, bool),
     "record_overlay": lambda v: isinstance(v, bool),
     "vr_mirror": lambda v: v in VR_MIRRORS,

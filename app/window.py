@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.blit import SceneBlit
 from app.imgui_host import ImGuiHost
 from models.errors import UserError
-from renderer.messages import RenderedFrame
+from renderer.messages import EyeView, RenderedFrame
 
 import glfw  # isort: skip
 
@@ -143,9 +143,9 @@ class WindowPresenter:
     def upload(self, frame: RenderedFrame) -> None:
         self._scene.upload(frame)
 
-    def draw(self) -> None:
+    def draw(self, eye: EyeView | None = None) -> None:
         self.use()
-        self._scene.draw(self.size)
+        self._scene.draw(self.size, eye)
 
     def use(self) -> None:
         glfw.make_context_current(self._window)  # some OpenXR runtimes leave another one behind

@@ -31,6 +31,15 @@ class Camera:
             [self.cx + self.fx * points[..., 0] / safe, self.cy - self.fy * points[..., 1] / safe, depth], axis=-1
         )
 
+    def projection(self, near: float, far: float) -> Array:
+        """GL's projection matrix [4, 4] of the same pinhole: camera frame to clip space, depth in [-1, 1]."""
+        m = np.zeros((4, 4))
+        m[0, 0], m[0, 2] = 2 * self.fx / self.width, 1 - 2 * self.cx / self.width
+        m[1, 1], m[1, 2] = 2 * self.fy / self.height, 2 * self.cy / self.height - 1
+        m[2, 2], m[2, 3] = -(far + near) / (far - near), -2 * far * near / (far - near)
+        m[3, 2] = -1.0
+        return m
+
     def cropped(self, crop: Crop) -> Camera:
         """The camera whose image is this crop of our image, `crop.size` pixels square."""
         s = crop.size / crop.side

@@ -106,7 +106,7 @@ def _motion(attributes, covered, seen, source, hidden):  # type: ignore[no-untyp
                 if u < b[0] or v < b[1] or u > b[2] or v > b[3]:
                     hidden[i, j] = 1.0
     _drop_specks(hidden)
-    _extend(level)
+    extend(level)
     for i in range(s):
         fy = (i + 0.5) / COARSE - 0.5
         y0 = int(np.floor(fy))
@@ -143,8 +143,9 @@ def _drop_specks(hidden):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _extend(level):  # type: ignore[no-untyped-def]
-    """level [g, g, 3]: sums of displacement and their count. Turns it into displacements everywhere (push-pull)."""
+def extend(level):  # type: ignore[no-untyped-def]
+    """level [g, g, 3]: sums of two numbers (a displacement) and their count. Turns it into means everywhere, filled
+    from afar where there are none (push-pull)."""
     g = level.shape[0]
     sizes = 0
     n = g
@@ -217,7 +218,7 @@ def motion_field_plain(attributes: Floats, covered: NDArray[np.bool_], seen: Flo
     shift = np.where(covered[..., None], at - centre, 0)
     g = s // COARSE
     total = np.concatenate([shift, covered[..., None]], axis=-1).reshape(g, COARSE, g, COARSE, 3).sum(axis=(1, 3))
-    coarse = _extend_plain(total)
+    coarse = extend_plain(total)
     spread = _enlarge(coarse, s)
     source = np.where(covered[..., None], at, centre + spread) / s
     return MotionField(source.astype(np.float32), hidden.astype(np.float32))
@@ -235,8 +236,8 @@ def _enlarge(coarse: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     return rows[:, a] * (1 - t)[None, :, None] + rows[:, b] * t[None, :, None]
 
 
-def _extend_plain(total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[g, g, 3] sums and counts to [g, g, 2] displacements, recursively: fill holes from the half-size level."""
+def extend_plain(total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The plain twin of `extend`: [g, g, 3] to [g, g, 2], recursively: holes are filled from the half-size level."""
     count = total[..., 2:]
     own = np.divide(total[..., :2], count, out=np.zeros_like(total[..., :2]), where=count > 0)
     weight = np.minimum(count, 1)
@@ -246,5 +247,5 @@ def _extend_plain(total: NDArray[np.float64]) -> NDArray[np.float64]:
     h = (g + 1) // 2
     padded = np.zeros((2 * h, 2 * h, 3))
     padded[:g, :g] = np.concatenate([own * weight, weight], axis=-1)
-    up = _enlarge(_extend_plain(padded.reshape(h, 2, h, 2, 3).sum(axis=(1, 3))), 2 * h)[:g, :g]
+    up = _enlarge(extend_plain(padded.reshape(h, 2, h, 2, 3).sum(axis=(1, 3))), 2 * h)[:g, :g]
     return own * weight + up * (1 - weight)

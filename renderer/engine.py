@@ -30,6 +30,7 @@ from renderer.engine_protocol import CacheEntry, Engine, WarpOutput
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 from renderer.raster import make_rasterizer
+from renderer.relief import relief
 
 MOTION_ATTRIBUTES = 4  # u, v, and where that point lay in the cached view, x and y
 
@@ -125,7 +126,7 @@ class PlainEngine:
         rgba, finite = to_rgba(rgb, mask.clamp(0, 1) * self._fade)
         timer.lap("warp")
         degrees = angle_degrees(cached_geometry.view, geometry.view)
-        return WarpOutput(rgba, geometry.view.crop, degrees, finite, timer.durations)
+        return WarpOutput(rgba, geometry.view.crop, degrees, finite, timer.durations, relief(geometry.raster.depth))
 
     def _warp(
         self, cached: Cache, cached_geometry: Geometry, geometry: Geometry, view: View, sampled: torch.Tensor

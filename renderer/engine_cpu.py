@@ -23,6 +23,7 @@ from renderer.engine import MOTION_ATTRIBUTES, Geometry, GeometryStage, Timer, a
 from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
+from renderer.relief import relief
 from renderer.simd import LANES
 
 Floats = NDArray[np.float32]
@@ -94,6 +95,7 @@ class CpuEngine:
         cached_geometry, cached = cast(tuple[Geometry, Generated], cache.features)
         geometry = self.geometry(request, cached_geometry, self._raster)
         timer.lap("raster")
+        depth = relief(geometry.raster.depth)
         source, hidden = self.geometry.motion(geometry, cached_geometry, self._field)
         timer.lap("motion")
         sh = self._harmonics(torch.from_numpy(geometry.view.direction))
@@ -105,7 +107,7 @@ class CpuEngine:
         finite = kernels.finish_warp(self._filled, residual, self._fade, rgba)
         timer.lap("warp")
         degrees = angle_degrees(cached_geometry.view, geometry.view)
-        return WarpOutput(rgba, geometry.view.crop, degrees, bool(finite), timer.durations)
+        return WarpOutput(rgba, geometry.view.crop, degrees, bool(finite), timer.durations, depth)
 
     def _gather(self, cached: Generated, geometry: Geometry, source: Floats, hidden: Floats, scale: Floats) -> None:
         """Fills the inputs of the corrector, and the picture that it corrects."""

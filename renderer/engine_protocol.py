@@ -22,13 +22,15 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WarpOutput:
-    """rgba: [S, S, 4] uint8 premultiplied. finite: False when the network returned NaN or inf."""
+    """rgba: [S, S, 4] uint8 premultiplied. finite: False when the network returned NaN or inf. depth: see
+    renderer.messages.RenderedFrame."""
 
     rgba: NDArray[np.uint8]
     crop: Crop
     warp_degrees: float
     finite: bool = True
     durations_ns: dict[str, int] = field(default_factory=dict)  # "raster", "warp", ...
+    depth: NDArray[np.float32] | None = None
 
 
 class Engine(Protocol):

@@ -52,17 +52,19 @@ class ViewRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EyePicture:
-    """rgba and crop as in RenderedFrame."""
+    """rgba, crop and depth as in RenderedFrame."""
 
     rgba: NDArray[np.uint8]
     crop: Crop
+    depth: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedFrame:
     """rgba: [S, S, 4] uint8 sRGB, premultiplied alpha, row 0 on top. `crop` says which square of the viewport it is.
 
-    second: the second eye's picture, of a stereo request.
+    second: the second eye's picture, of a stereo request. depth: [G, G] metres along the camera's axis, for each cell
+    of the crop (renderer.relief); None from an engine that does not tell.
     """
 
     frame_id: int
@@ -77,6 +79,7 @@ class RenderedFrame:
     stamps_ns: dict[str, int] = field(default_factory=dict)  # stage name -> monotonic ns when it *finished*
     durations_ns: dict[str, int] = field(default_factory=dict)  # stage name -> ns it took on the worker
     second: EyePicture | None = None
+    depth: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

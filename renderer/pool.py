@@ -316,7 +316,8 @@ def _frame(done: WarpDone, device: str) -> RenderedFrame:
         warp_degrees=output.warp_degrees,
         stamps_ns=stamps,
         durations_ns={**durations, "queue": done.start_ns - done.job.submitted_ns, "cache": done.cache_ns},
-        second=None if other is None else EyePicture(other.rgba, other.crop),
+        second=None if other is None else EyePicture(other.rgba, other.crop, other.depth),
+        depth=output.depth,
     )
 
 

@@ -2,9 +2,9 @@
 
 A headset's eye may be turned anywhere and sees a wide, skewed field; an avatar's networks know upright views with the
 head in the middle. So each eye gets a camera of its own at the eye's place that looks at the head (`look_at_head`), and
-the picture taken by it is hung up in the room as a rectangle through the head, square to that camera
-(`picture_corners`). From the same place that is exact whichever way the eye is turned, since only rays matter; from
-another place it is a good approximation while the eye has moved little.
+the picture taken by it is put into the room at the depth that its mesh has (app.relief). From the same place that is
+exact whichever way the eye is turned, since only rays matter; from another place it is near the truth while the eye has
+moved little.
 
 The head stands at an anchor, and is drawn in the anchor's frame (upright, +z out of its face): to the networks, and to
 the torso, which faces +z, it does not matter where in the room that is, and a picture moves along with its anchor.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.arkit import HeadState
-from models.camera import CROP_EXTENT_M, Camera, Crop
+from models.camera import CROP_EXTENT_M, Camera
 from models.geometry import Array, Pose, look_at, matrix_to_quaternion
 from tracking.viewer import place_head
 
@@ -67,13 +67,7 @@ class Fov:
 
     def projection(self, near: float, far: float) -> Array:
         """GL's projection matrix [4, 4], depth in [-1, 1]."""
-        left, right, up, down = self.tangents
-        m = np.zeros((4, 4))
-        m[0, 0], m[0, 2] = 2 / (right - left), (right + left) / (right - left)
-        m[1, 1], m[1, 2] = 2 / (up - down), (up + down) / (up - down)
-        m[2, 2], m[2, 3] = -(far + near) / (far - near), -2 * far * near / (far - near)
-        m[3, 2] = -1.0
-        return m
+        return self.camera(2, 2).projection(near, far)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,15 +114,6 @@ def look_at_head(eye: Array, head: Array) -> tuple[Pose, Camera]:
         raise ValueError(f"the eye is {distance:.3f} m from the middle of the head")
     focal = PICTURE_PX * distance / CROP_EXTENT_M
     return look_at(eye, head), Camera(focal, focal, PICTURE_PX / 2, PICTURE_PX / 2, PICTURE_PX, PICTURE_PX)
-
-
-def picture_corners(T_world_camera: Pose, camera: Camera, crop: Crop, head: Array) -> Array:
-    """[4, 3] in the world: the crop's top left, top right, bottom left, bottom right, at the depth of `head` [3]."""
-    depth = -float(T_world_camera.inverse().apply(head)[2])
-    x = crop.left + crop.side * np.array([0.0, 1.0, 0.0, 1.0])
-    y = crop.top + crop.side * np.array([0.0, 0.0, 1.0, 1.0])
-    rays = np.stack([(x - camera.cx) / camera.fx, (camera.cy - y) / camera.fy, np.full(4, -1.0)], axis=1)
-    return T_world_camera.apply(depth * rays)
 
 
 def nearness_fade(eye: Array, head: Array) -> float:

@@ -17,7 +17,8 @@ from models.geometry import Pose
 
 TIME_CONVERSION = "XR_KHR_convert_timespec_time"  # Linux: OpenXR's clock against CLOCK_MONOTONIC
 
-KNOWN_EXTENSIONS = (OPENGL, EGL, TIME_CONVERSION)  # what visavis uses where it is there
+DEPTH = "XR_KHR_composition_layer_depth"  # the runtime may then reproject by our depth itself
+KNOWN_EXTENSIONS = (OPENGL, EGL, TIME_CONVERSION, DEPTH)  # what visavis uses where it is there
 
 
 class HeadsetLost(Exception):
@@ -61,7 +62,8 @@ class Description:
 
 
 class Runtime:
-    """An OpenXR instance and its headset. `time_conversion`: whether OpenXR's clock can be asked about."""
+    """An OpenXR instance and its headset. `time_conversion`: whether OpenXR's clock can be asked about. `depth`:
+    whether it takes the depth of what is drawn."""
 
     def __init__(self, needed: Collection[str]) -> None:
         """needed: extensions. Raises UserError: no runtime, one that lacks them, no headset, no stereo."""
@@ -69,8 +71,8 @@ class Runtime:
 
         available = _extensions()
         lacking = [name for name in needed if name not in available]
-        wanted = [name for name in (*needed, TIME_CONVERSION) if name in available]
-        self.time_conversion = TIME_CONVERSION in wanted
+        wanted = [name for name in (*needed, TIME_CONVERSION, DEPTH) if name in available]
+        self.time_conversion, self.depth = TIME_CONVERSION in wanted, DEPTH in wanted
         try:
             self.instance = xr.create_instance(
                 xr.InstanceCreateInfo(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ctypes import c_int64
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +16,13 @@ from typing import Any
 import moderngl
 
 from app.xr.graphics import current_binding, drain_errors
+from app.xr.images import DEPTH_FORMATS, FORMATS, EyeImages
 from app.xr.input import NO_HANDS, Controllers
 from app.xr.runtime import Description, HeadsetLost, Runtime, pose_of, translated
 from app.xr.states import Call, SessionStates, State
 from models.errors import UserError
 from tracking.room import Eye, Fov
 from tracking.room_hands import Hand
-
-IMAGE_WAIT_NS = 500_000_000  # for the compositor to give a swapchain image back
-# GL's internal formats that we can draw into, best first, with moderngl's type and whether they hold linear values
-_FORMATS = {0x8C43: ("f1", False), 0x881A: ("f2", True), 0x8058: ("f1", True)}  # SRGB8_ALPHA8, RGBA16F, RGBA8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +37,16 @@ class Frame:
 
 
 class Submission:
-    """What is shown when the frame ends: `eyes` as they were drawn for; None shows nothing."""
+    """What is shown when the frame ends: `eyes` as they were drawn for; None shows nothing. near_far: the planes, in
+    metres, between which depth was drawn."""
 
     eyes: tuple[Eye, Eye] | None = None
+    near_far: tuple[float, float] = (0.05, 100.0)
 
 
 class XrSession:
-    """clock_ns: monotonic. `linear`: the eyes' images hold linear colours."""
+    """clock_ns: monotonic. `linear`: the eyes' images hold linear colours. `submits_depth`: the runtime is told their
+    depth."""
 
     def __init__(self, ctx: moderngl.Context, clock_ns: Callable[[], int]) -> None:
         """Raises UserError with one line: no runtime, no headset, no OpenGL, formats that we do not know."""
@@ -56,7 +56,7 @@ class XrSession:
         self.recentred = False  # the runtime has moved its origin; whoever cares sets it back
         self._ctx, self._clock = ctx, clock_ns
         self._session: Any = None
-        self._eyes: list[_EyeImages] = []
+        self._eyes: list[EyeImages] = []
         self._last_time = 0
         binding = current_binding()
         self._runtime = Runtime(binding.extensions)
@@ -73,9 +73,12 @@ class XrSession:
             self._blend = xr.enumerate_environment_blend_modes(
                 self._runtime.instance, self._runtime.system_id, xr.ViewConfigurationType.PRIMARY_STEREO
             )[0]
-            format_, dtype, self.linear = self._choose_format(xr.enumerate_swapchain_formats(self._session))
+            offered = [int(f) for f in xr.enumerate_swapchain_formats(self._session)]
+            format_, dtype, self.linear = self._choose_format(offered)
+            depth = next((f for f in DEPTH_FORMATS if f in offered), None) if self._runtime.depth else None
+            self.submits_depth = depth is not None
             for size in self.description.views:
-                self._eyes.append(_EyeImages(ctx, self._session, format_, dtype, size))
+                self._eyes.append(EyeImages(ctx, self._session, format_, dtype, size, depth))
         except (xr.XrException, moderngl.Error) as error:
             self.close()
             why = " ".join(str(error).split()) or type(error).__name__
@@ -146,7 +149,7 @@ class XrSession:
             with contextlib.suppress(HeadsetLost):
                 self._end(frame, None)
             raise
-        self._end(frame, submission.eyes)
+        self._end(frame, submission.eyes, submission.near_far)
 
     def locate(self, frame: Frame) -> tuple[Eye, Eye] | None:
         """Left and right eye when the frame is seen; None while nobody knows where they are.
@@ -211,12 +214,14 @@ class XrSession:
                     case Call.DESTROY:
                         pass  # `over` is set: the owner closes everything
 
-    def _end(self, frame: Frame, eyes: tuple[Eye, Eye] | None) -> None:
+    def _end(
+        self, frame: Frame, eyes: tuple[Eye, Eye] | None, near_far: tuple[float, float] = Submission.near_far
+    ) -> None:
         import xr
 
         layers = []
         if eyes is not None:
-            views = [self._eyes[i].view(eye) for i, eye in enumerate(eyes)]
+            views = [self._eyes[i].view(eye, near_far) for i, eye in enumerate(eyes)]
             layer = xr.CompositionLayerProjection(space=self._space, views=views)
             layers.append(ctypes.byref(layer))
         with translated():
@@ -244,9 +249,8 @@ class XrSession:
             text = f"{self.description.runtime} needs OpenGL {least.major}.{least.minor}, this driver has {has}"
             raise UserError(f"{text}; update the graphics driver")
 
-    def _choose_format(self, offered: Any) -> tuple[int, str, bool]:
-        offered = {int(f) for f in offered}
-        for format_, (dtype, linear) in _FORMATS.items():
+    def _choose_format(self, offered: Collection[int]) -> tuple[int, str, bool]:
+        for format_, (dtype, linear) in FORMATS.items():
             if format_ in offered:
                 return format_, dtype, linear
         names = ", ".join(f"0x{f:04X}" for f in sorted(offered)) or "none"
@@ -254,64 +258,3 @@ class XrSession:
 
     def _drain_errors(self) -> None:
         drain_errors(self._ctx)
-
-
-class _EyeImages:
-    """One eye's swapchain with a framebuffer around each image."""
-
-    def __init__(self, ctx: moderngl.Context, session: Any, format_: int, dtype: str, size: tuple[int, int]) -> None:
-        import xr
-        import xr.platform as platform
-
-        self.size = size
-        self._framebuffers: list[moderngl.Framebuffer] = []
-        self._textures: list[moderngl.Texture] = []
-        self._chain = xr.create_swapchain(
-            session,
-            xr.SwapchainCreateInfo(
-                usage_flags=xr.SwapchainUsageFlags.COLOR_ATTACHMENT_BIT | xr.SwapchainUsageFlags.SAMPLED_BIT,
-                format=format_,
-                sample_count=1,
-                width=size[0],
-                height=size[1],
-                face_count=1,
-                array_size=1,
-                mip_count=1,
-            ),
-        )
-        for image in xr.enumerate_swapchain_images(self._chain, platform.SwapchainImageOpenGLKHR):
-            texture = ctx.external_texture(image.image, size, 4, 0, dtype)
-            self._textures.append(texture)
-            self._framebuffers.append(ctx.framebuffer([texture]))
-
-    @contextlib.contextmanager
-    def drawn(self) -> Iterator[moderngl.Framebuffer]:
-        import xr
-
-        with translated():
-            index = xr.acquire_swapchain_image(self._chain, xr.SwapchainImageAcquireInfo())
-            xr.wait_swapchain_image(self._chain, xr.SwapchainImageWaitInfo(timeout=xr.Duration(IMAGE_WAIT_NS)))
-        try:
-            yield self._framebuffers[index]
-        finally:
-            with translated():
-                xr.release_swapchain_image(self._chain, xr.SwapchainImageReleaseInfo())
-
-    def view(self, eye: Eye) -> Any:
-        """What was drawn last, as seen from `eye`."""
-        import xr
-
-        p, q, f = eye.T_world_eye.position, eye.T_world_eye.orientation, eye.fov
-        return xr.CompositionLayerProjectionView(
-            pose=xr.Posef(xr.Quaternionf(*map(float, q)), xr.Vector3f(*map(float, p))),
-            fov=xr.Fovf(f.left, f.right, f.up, f.down),
-            sub_image=xr.SwapchainSubImage(self._chain, xr.Rect2Di(xr.Offset2Di(0, 0), xr.Extent2Di(*self.size)), 0),
-        )
-
-    def close(self) -> None:
-        import xr
-
-        for item in (*self._framebuffers, *self._textures):
-            item.release()
-        with contextlib.suppress(xr.XrException):
-            xr.destroy_swapchain(self._chain)

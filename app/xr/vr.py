@@ -13,7 +13,7 @@ from app.latency import Rolling
 from app.report import percentiles
 from app.xr.interaction import Interaction
 from app.xr.runtime import Description, HeadsetLost
-from app.xr.scene import RoomScene
+from app.xr.scene import FAR_M, NEAR_M, RoomScene
 from app.xr.session import Frame, XrSession
 from app.xr.states import Over, State
 from models.errors import UserError
@@ -178,6 +178,7 @@ class VirtualReality:
             if eyes is not None:
                 newest = self._newest(app, frame, eyes, started)
                 submission.eyes = self._draw(app, session, frame, newest)
+                submission.near_far = (NEAR_M, FAR_M)
                 eyes = submission.eyes or eyes
         if eyes is None:
             return False
@@ -261,5 +262,5 @@ class _Mirror:
     def upload(self, frame: RenderedFrame) -> None:
         pass
 
-    def draw(self) -> None:
+    def draw(self, eye: EyeView | None = None) -> None:
         self._vr.draw_mirror(self._eyes, self._now_ns)

@@ -97,8 +97,10 @@ class Watch:
                     pixels = np.frombuffer(framebuffer.read(components=3, alignment=1), np.uint8)
                     self._images[eye] = pixels.reshape(height, width, 3)[::-1]
 
-        def watched_end(session: XrSession, frame: Frame, eyes: tuple[Eye, Eye] | None) -> None:
-            end(session, frame, eyes)
+        def watched_end(
+            session: XrSession, frame: Frame, eyes: tuple[Eye, Eye] | None, *planes: tuple[float, float]
+        ) -> None:
+            end(session, frame, eyes, *planes)
             images = [self._images[i] for i in sorted(self._images)] if eyes is not None else []
             self.cycles = [*self.cycles[-7:], Cycle(frame, eyes, images, self._drawn)]
             self.count += 1

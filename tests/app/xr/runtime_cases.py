@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xr
+from OpenGL import GL
 
 from app.actions import Action, Do
 from app.live import LiveApp
+from app.xr.scene import FAR_M, NEAR_M
 from app.xr.session import XrSession
 from models.geometry import Pose, look_at, quaternion_from_euler
 from tests.app.xr.live_scene import NOSE, Cycle, Watch, beacon, live_app, run_until, said, state
@@ -167,6 +170,53 @@ def test_a_picture_for_an_older_pose_is_turned_with_the_eye(
         assert f[0] - b[0] > 15, "turned to the left, the eyes see it further right"
 
 
+def depth_at(app: LiveApp, pixel: np.ndarray) -> float:
+    """Metres before the left eye, of what is drawn there anew at `pixel` (x, y from the top)."""
+    session, scene = app.vr._session, app.vr._scene
+    assert session is not None and scene is not None
+    frame = session.wait()
+    with session.begun(frame):
+        eyes = session.locate(frame)
+        assert eyes is not None
+        with session.image(0) as framebuffer:
+            framebuffer.use()
+            scene.draw(0, app.vr._from_anchor(eyes[0]), session.sizes[0], frame.display_ns)
+            y = session.sizes[0][1] - 1 - int(pixel[1])
+            read = GL.glReadPixels(int(pixel[0]), y, 1, 1, GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT)
+            z = float(np.asarray(read).ravel()[0])
+    ndc = 2 * z - 1
+    return 2 * FAR_M * NEAR_M / (FAR_M + NEAR_M - ndc * (FAR_M - NEAR_M))
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_the_runtime_is_told_how_far_away_the_head_is(
+    app: LiveApp, watch: Watch, monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    told: list[tuple[float, float]] = []
+    make = xr.CompositionLayerDepthInfoKHR
+
+    def noted(**fields: float) -> object:
+        told.append((fields["near_z"], fields["far_z"]))
+        return make(**fields)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(xr, "CompositionLayerDepthInfoKHR", noted)
+    if not takes:
+        monkeypatch.setattr("app.xr.runtime.DEPTH", "XR_NONE_such")
+    app.vr.enter(app.session)
+    head = ScriptedHead(PORT)
+    try:
+        head.move(Pose(ORIGIN))
+        run_until(app, lambda: settled(app, watch, np.zeros(3)))
+        assert app.vr._session is not None and app.vr._session.submits_depth is takes
+        assert watch.last is not None
+        assert depth_at(app, beacon(watch.last.images[0])) == pytest.approx(STANDING_OFF_M, abs=0.01)
+        assert depth_at(app, np.array([20.0, 20.0])) > 90
+        assert (told[-1] == (NEAR_M, FAR_M)) if takes else not told
+        run_until(app, lambda: settled(app, watch, np.zeros(3)))  # the runtime took it: it goes on
+    finally:
+        head.close()
+
+
 def test_the_whole_walk_and_in_again(app: LiveApp, head: ScriptedHead, watch: Watch) -> None:
     app.do(Action(Do.VR))
     run_until(app, lambda: not app.vr.on)
@@ -183,6 +233,31 @@ def test_the_whole_walk_and_in_again(app: LiveApp, head: ScriptedHead, watch: Wa
     assert report["states"].count("READY") == 2 and "STOPPING" in report["states"]
     assert "Monado" in report["runtime"] and report["views"] == [[512, 512], [512, 512]]
     assert report["latency_ms"]["to_warp"]["p50"] > report["latency_ms"]["to_reprojection"]["p50"]
+
+
+def living_objects(app: LiveApp) -> dict[str, int]:
+    """How many GL objects there are, by kind."""
+    app.presenter.use()
+    return {
+        kind: sum(bool(getattr(GL, f"glIs{kind}")(name)) for name in range(1, 500))
+        for kind in ("Texture", "Buffer", "Framebuffer", "Renderbuffer", "Program", "VertexArray")
+    }
+
+
+def test_nothing_piles_up(app: LiveApp, head: ScriptedHead, watch: Watch) -> None:
+    run_until(app, lambda: settled(app, watch, np.zeros(3)))
+    objects, threads = living_objects(app), threading.active_count()
+    assert objects["Texture"] >= 4 and objects["Program"] >= 3
+    count = watch.count
+    run_until(app, lambda: watch.count > count + 120)
+    assert living_objects(app) == objects and threading.active_count() == threads
+    app.do(Action(Do.VR))
+    run_until(app, lambda: not app.vr.on)
+    assert sum(living_objects(app).values()) < sum(objects.values())
+    app.do(Action(Do.VR))
+    run_until(app, lambda: settled(app, watch, np.zeros(3)))
+    again = living_objects(app)  # the runtime may give a chain fewer images than before, never more of anything
+    assert all(again[kind] <= objects[kind] for kind in objects) and threading.active_count() <= threads
 
 
 def test_recentring_puts_the_head_before_the_viewer(app: LiveApp, head: ScriptedHead, watch: Watch) -> None:
