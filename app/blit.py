@@ -10,6 +10,7 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
+from app.interop import MemoryUpload, Upload, cuda_devices, open_upload
 from app.relief import Relief
 from assets import asset_path
 from renderer.messages import EyeView, RenderedFrame
@@ -44,6 +45,7 @@ class SceneBlit:
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self._ctx = ctx
+        self._upload: Upload = open_upload(ctx, cuda_devices())
         shaders = asset_path("shaders")
         self._program = ctx.program(
             vertex_shader=(shaders / "blit.vert").read_text(encoding="utf-8"),
@@ -59,6 +61,11 @@ class SceneBlit:
         self._frame: RenderedFrame | None = None
         self._relief: Relief | None = None  # made when it is first wanted
         self._raised: RenderedFrame | None = None  # the frame that it holds
+
+    @property
+    def way(self) -> str:
+        """How pictures come here, as shown to people; nothing where there is no choice."""
+        return "" if isinstance(self._upload, MemoryUpload) else f", {self._upload.name}"
 
     def set_background(self, plate: NDArray[np.uint8]) -> None:
         """plate: [H, W, 3] uint8 sRGB; shown so that it covers the viewport."""
@@ -80,7 +87,7 @@ class SceneBlit:
             for texture in self._crops:
                 texture.repeat_x = texture.repeat_y = False
         self._turn ^= 1
-        self._crops[self._turn].write(rgba if rgba.flags.c_contiguous else np.ascontiguousarray(rgba))
+        self._upload(rgba if rgba.flags.c_contiguous else np.ascontiguousarray(rgba), self._crops[self._turn])
         crop, camera = frame.crop, frame.request.camera
         # in parts of the viewport: a frame that was asked for before a resize still lies where it belongs
         self._rect = tuple(
@@ -165,5 +172,6 @@ class SceneBlit:
             self._relief.release()
         for texture in (*self._crops, *([self._plate] if self._plate else [])):
             texture.release()
+        self._upload.release()
         self._strip.release()
         self._program.release()

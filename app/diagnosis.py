@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from app.interop import describe_upload
 from app.probes import MAX_CAMERAS, ProbeFailed, ask
 from app.settings import config_folder
 from app.xr.graphics import EGL
@@ -21,6 +22,7 @@ from app.xr.manifest import openxr_manifest, runtime_library
 from app.xr.runtime import KNOWN_EXTENSIONS
 from assets import BUNDLED_AVATAR, asset_path
 from models.errors import UserError
+from renderer.gpu.kernels import has_triton
 
 GIB = 1 << 30
 MIN_FREE_BYTES = GIB
@@ -128,10 +130,21 @@ def check_compute() -> list[Finding]:
     ]
     for gpu in answer["gpus"]:
         findings.append(Finding(f"GPU {gpu['device']}", "ok", f"{gpu['name']}, {gpu['memory'] / GIB:.0f} GiB"))
-    if not answer["gpus"]:
+    if answer["gpus"]:
+        findings.append(check_gpu_path(len(answer["gpus"])))
+    else:
         built = f"CUDA {answer['cuda']}" if answer["cuda"] else "the CPU only"
         findings.append(Finding("GPU", "note", f"no CUDA GPU (torch is built for {built}); the processor does it all"))
     return findings
+
+
+def check_gpu_path(gpus: int) -> Finding:
+    """What the fast way of a GPU needs beyond torch."""
+    frames = f"pictures go to GL through {describe_upload(gpus)}"
+    if not has_triton():
+        text = f"Triton is not installed: networks run as trained, slowly; {frames}"
+        return Finding("GPU path", "note", text, "Linux: pip install triton==3.7.1")
+    return Finding("GPU path", "ok", f"Triton kernels; {frames}")
 
 
 def check_offscreen() -> Finding:

@@ -87,6 +87,7 @@ class EglPresenter:
         self._depth = self._ctx.depth_renderbuffer(size)
         self._framebuffer = self._ctx.framebuffer([self._target], self._depth)
         self._scene = SceneBlit(self._ctx)
+        self.name += self._scene.way
         with default_environment("PYOPENGL_PLATFORM", "egl"):  # PyOpenGL, which ImGui's backend imports too, reads it
             from OpenGL.GL import glFinish
 

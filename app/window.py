@@ -75,6 +75,7 @@ class WindowPresenter:
         self.context: moderngl.Context | None = self._ctx
         self.name = f"window ({self._ctx.info['GL_RENDERER']})"
         self._scene = SceneBlit(self._ctx)
+        self.name += self._scene.way
         self.ui: ImGuiHost | None = ImGuiHost(1.0, self._window)
         self.on_key: Callable[[str], None] = lambda name: None
         self.on_mouse: Callable[[float, float], None] = lambda x, y: None

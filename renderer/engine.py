@@ -1,8 +1,9 @@
 """The neural engines behind a worker: geometry on the CPU, networks on the worker's device.
 
 `PlainEngine` draws with the networks as they were trained, on any device and for any warp: the reference.
-`renderer.engine_cpu.CpuEngine` is the fast path of the motion warp on a CPU; a test holds the two together. Every other
-configuration is drawn by the plain engine, and the device's name says so.
+`renderer.engine_cpu.CpuEngine` is the fast path of the motion warp on a CPU, `renderer.gpu.engine.GpuEngine` that on a
+CUDA GPU; tests hold them together. Every other configuration is drawn by the plain engine, and the device's name says
+so.
 """
 
 from __future__ import annotations
@@ -197,6 +198,10 @@ def make_engine(avatar: Avatar, device: str, size: int | None = None) -> Engine:
     """The fastest engine that this device and this avatar's networks have."""
     from renderer.engine_cpu import CpuEngine, unknown_to_kernels
 
+    if torch.device(device).type == "cuda":
+        from renderer.gpu.factory import make_gpu_engine
+
+        return make_gpu_engine(avatar, device, size)
     if torch.device(device).type != "cpu":
         return PlainEngine(avatar, device, size)
     unknown = unknown_to_kernels(avatar.network.config)

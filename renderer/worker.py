@@ -178,7 +178,7 @@ class Worker:
                     self.hung, self._cache = False, None
                     self._owner.worker_ready(self)
                     continue
-                self.job = None
+                self.job, self.device = None, engine.device  # an engine may have to say something new
                 if isinstance(result, CacheDone):
                     self.cache_times.add(result.duration_ns)
                 else:

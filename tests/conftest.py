@@ -55,6 +55,7 @@ def _has_camera() -> bool:
 UNINSTALLABLE: dict[str, Callable[[], bool]] = {
     "pytorch3d": lambda: importlib.util.find_spec("pytorch3d") is not None,
     "cuda": _has_cuda,
+    "triton": lambda: importlib.util.find_spec("triton") is not None,  # Linux only; the test extra has it there
     "camera": _has_camera,
     "shared": SHARED.is_dir,
     "bpy": lambda: importlib.util.find_spec("bpy") is not None,  # wants another numpy: assets/performer/README.md

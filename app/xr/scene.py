@@ -68,12 +68,12 @@ class RoomScene:
         """What eye `index` (0 left, 1 right) sees from `eye`, into the bound framebuffer, all of it.
 
         eye: in the anchor's frame, as the pictures are. now_ns: when it will be seen. linear: the framebuffer holds
-        linear colours. left: where the viewport starts, in pixels from the framebuffer's left side. Its depth, if it
-        has any, is GL's between NEAR_M and FAR_M; that of the room is the farthest.
+        linear colours. left: where the viewport starts, in pixels from the framebuffer's left side. Depth, where there
+        is any, is GL's between NEAR_M and FAR_M; that of the room is the farthest.
         """
         ctx = self._ctx
-        ctx.clear(depth=1.0, viewport=(left, 0, *viewport))  # of colour, all is drawn over
         ctx.viewport = (left, 0, *viewport)
+        ctx.clear(depth=1.0, viewport=(left, 0, *viewport))  # of colour, all is drawn over
         ctx.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE | moderngl.BLEND)
         pose = eye.T_world_eye
         self._room["tangents"] = eye.fov.tangents

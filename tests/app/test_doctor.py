@@ -103,6 +103,14 @@ def test_gpus_are_named_and_their_absence_is_no_error(monkeypatch) -> None:
     gpus = [{"device": "cuda:0", "name": "H200", "memory": 139 << 30}]
     monkeypatch.setattr(diagnosis, "ask", answers(torch={**torch, "gpus": gpus}))
     assert "H200, 139 GiB" in [f.text for f in diagnosis.check_compute()]
+    for triton, core, state, words in (
+        (True, None, "ok", "Triton kernels; pictures go to GL through pixel buffer"),
+        (False, object(), "note", "slowly; pictures go to GL through CUDA-GL"),
+    ):
+        monkeypatch.setattr(diagnosis, "has_triton", lambda triton=triton: triton)
+        monkeypatch.setattr("app.interop.cuda_core", lambda core=core: core)
+        path = {f.name: f for f in diagnosis.check_compute()}["GPU path"]
+        assert path.state == state and words in path.text
     monkeypatch.setattr(diagnosis, "ask", answers(torch={**torch, "gpus": []}))
     assert {f.name: f.state for f in diagnosis.check_compute()}["GPU"] == "note"
     monkeypatch.setattr(diagnosis, "ask", answers(torch="does not load"))

@@ -170,9 +170,9 @@ def test_recording_holds_every_shown_frame_at_its_display_time(tmp_path: Path) -
     times: list[int] = []
     shown = app.session.shown
 
-    def noting(frame: RenderedFrame, upload_ns: int, present_ns: int, latch_ns: int | None = None) -> None:
+    def noting(frame: RenderedFrame, upload_ns: int, present_ns: int, latched_ns: int | None = None) -> None:
         times.append(frame.request.display_time_ns)
-        shown(frame, upload_ns, present_ns, latch_ns)
+        shown(frame, upload_ns, present_ns)
 
     app.session.shown = noting  # type: ignore[method-assign]
     app.start_recording(tmp_path / "a.mp4")
