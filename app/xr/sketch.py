@@ -77,7 +77,11 @@ class Sketch:
         self._program["linear"] = linear
         if board is not None and board[0].T_room_board.inverse().apply(pose.position)[2] > 0:  # not its back
             board[1].use(0)
+            ctx.enable(moderngl.DEPTH_TEST)
+            ctx.depth_func = "1"  # over everything, but the runtime is to know how far away it is
             self._quad(_BOARD, board[0].corners())
+            ctx.depth_func = "<"
+            ctx.disable(moderngl.DEPTH_TEST)
         for beam in beams:
             self._program["tint"] = COLOURS[beam.on]
             if beam.start is not None:

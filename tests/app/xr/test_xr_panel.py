@@ -12,6 +12,7 @@ from app.actions import Action, Do
 from app.overlay import Overlay, OverlayModel
 from app.presenter import EglPresenter
 from app.xr.panel import IDLE_NS, POINTED_NS, SIZE, Panel
+from app.xr.scene import FAR_M, NEAR_M
 from app.xr.sketch import DOT_RADIANS, RAY_WIDTH_M, Sketch, dot_corners, ribbon_corners
 from models.geometry import Array, Pose, look_at
 from tests.app.fakes import worker
@@ -179,6 +180,24 @@ def test_the_board_is_where_it_hangs_and_the_right_way_up(
     assert blue > 180 and blue > red + 60
     behind = Eye(look_at(np.array([0.1, 0.05, -0.6]), np.zeros(3)), FOV)
     assert not seen(presenter, sketch, behind, (board, panel.texture), []).any(), "its back is not there"
+
+
+def test_the_board_has_its_own_depth_even_over_what_is_nearer(
+    presenter: EglPresenter, panel: Panel, sketch: Sketch
+) -> None:
+    ctx = context(presenter)
+    depth = ctx.depth_texture(VIEW)
+    target = ctx.framebuffer([ctx.renderbuffer(VIEW, 4)], depth)
+    target.use()
+    ctx.viewport = (0, 0, *VIEW)
+    target.clear(depth=0.1)
+    board = panel.board(Pose(np.array([0.0, 0.0, -0.8])))
+    sketch.draw(Eye(Pose(), FOV), (board, panel.texture), [Beam(None, np.array([0.0, 0.0, -0.5]), "board")])
+    middle = np.frombuffer(depth.read(), np.float32).reshape(VIEW[::-1])[256, 256]
+    ndc = FOV.projection(NEAR_M, FAR_M) @ [0.0, 0.0, -0.8, 1.0]
+    assert middle == pytest.approx((ndc[2] / ndc[3] + 1) / 2, abs=1e-5)
+    target.release()
+    depth.release()
 
 
 def test_a_ray_ends_in_a_dot_of_the_same_size_at_any_distance(presenter: EglPresenter, sketch: Sketch) -> None:
