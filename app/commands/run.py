@@ -117,9 +117,12 @@ def _session(
     from app.sources import Sources
     from app.stage import StageLoader, default_devices, open_stage, view_limits
     from app.window import WindowPresenter
+    from renderer.gpu.kernels import load_triton
     from tracking.viewer import Screen
 
     devices = [d.strip() for d in config.devices.split(",")] if config.devices else default_devices()
+    if any(device.startswith("cuda") for device in devices):
+        load_triton()  # before GL: beside a software GL, which brings an LLVM of its own, the later of the two crashes
     with ExitStack() as stack:
         presenter = _presenter(config, settings)
         stack.callback(presenter.close)

@@ -5,6 +5,7 @@ Compiled kernels (numba, Triton) and replayed CUDA graphs are not torch's, and a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+from renderer.cpu_convolution import can_prepack
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,18 @@ class _Traffic(TorchDispatchMode):
         return out
 
 
+def _prepacked(x: list[int], weight: list[int], *rest: Any, out_shape: list[int], **more: Any) -> int:
+    """Of a convolution whose weights were laid out beforehand (renderer.cpu_convolution): torch's table lacks it."""
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+
+def _known() -> dict[Any, Any]:
+    return {torch.ops.mkldnn._convolution_pointwise: _prepacked} if can_prepack() else {}
+
+
 def count(work: Callable[[], object]) -> Counted:
     """Of one call of `work`, in the calling thread."""
-    with FlopCounterMode(display=False) as arithmetic:
+    with FlopCounterMode(display=False, custom_mapping=_known()) as arithmetic:
         work()
     with torch.inference_mode(), _Traffic() as traffic:
         work()

@@ -25,6 +25,12 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
+def load_triton() -> None:
+    """Where it is installed; elsewhere nothing."""
+    if has_triton():
+        importlib.import_module("triton")
+
+
 def triton_kernels() -> Kernels:
     """What production runs. Raises ModuleNotFoundError where Triton is not installed."""
     from renderer.gpu import norms, raster, sampling

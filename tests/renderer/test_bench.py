@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models.errors import UserError
 from renderer.bench.counters import count
 from renderer.bench.peak import measure_peak
 from renderer.bench.pool import measure_pool, service_samples
 from renderer.bench.samples import percentiles_ms, request_at
+from renderer.cpu_convolution import Convolution
 from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.messages import ViewRequest
 from tests.renderer.pool_fakes import FakeEngine
@@ -22,6 +24,14 @@ def test_operations_and_bytes_are_counted() -> None:
     counted = count(lambda: torch.relu(a @ b).t())
     assert counted.macs == 8 * 16 * 32
     assert counted.bytes == 4 * (8 * 16 + 16 * 32 + 8 * 32) + 4 * 2 * 8 * 32, "the product, then relu; no view"
+
+
+@pytest.mark.parametrize("prepack", [None, False])
+def test_a_convolution_counts_however_its_weights_lie(prepack: bool | None) -> None:
+    convolution = Convolution(nn.Conv2d(24, 16, 3, padding=1), 32, 20, torch.float32, prepack=prepack)
+    x = torch.zeros(1, 24, 32, 20).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        assert count(lambda: convolution(x)).macs == 16 * 24 * 9 * 32 * 20
 
 
 def test_peak_is_of_the_precision_that_was_asked_for() -> None:
