@@ -21,7 +21,12 @@ from tests.shared_material import FACE_MODEL, NO_SHARED, SHARED
 
 if importlib.util.find_spec("triton") is not None:
     # Before anything opens GL: Triton and Mesa's llvmpipe each bring an LLVM, and loading Triton's second crashes. It
-    # comes by torch.utils.flop_counter, which counts what networks cost.
+    # comes by torch.utils.flop_counter, which counts what networks cost. Without a card kernels run in its
+    # interpreter, which has to be said before it is loaded.
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
     importlib.import_module("triton")
 
 

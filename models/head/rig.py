@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from models.arkit import ARKIT_NAMES
 from models.camera import Camera
 from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
-from models.head import rig_kernels as kernels
 from models.head.protocol import REQUIRED_REGIONS, Floats, Ints
 
 N_EXPRESSIONS = len(ARKIT_NAMES)
@@ -97,6 +96,8 @@ class HeadRig:
     ) -> Floats:
         """`vertices` (the torso upright) as `camera` sees them: [V, 3] float32, x and y in pixels, depth in metres.
         Twin of `projected_plain` without its dozen passes over all vertices; raises as `local` does."""
+        from models.head import rig_kernels as kernels  # Blender's Python, which uses heads too, has no numba
+
         expression = np.ascontiguousarray(expression, np.float32)
         if expression.shape != (N_EXPRESSIONS,) or np.shape(gaze) != (4,):
             raise ValueError(f"expression must be [52] and gaze [4], not {expression.shape} and {np.shape(gaze)}")

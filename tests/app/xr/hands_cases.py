@@ -122,8 +122,8 @@ def test_the_trigger_presses_on_the_panel(app: LiveApp, head: ScriptedHead) -> N
 
 def test_where_the_ray_ends_is_what_is_pressed(app: LiveApp, head: ScriptedHead) -> None:
     """A hand that is beside the buttons presses none of them."""
-    x0, y0, x1, y1 = rects(app)["warp 4x"]
-    rects(app)["beside"] = (x1 + 40, y0, x1 + 60, y1)
+    _, y0, x1, y1 = rects(app)["warp auto"]
+    rects(app)["beside"] = (x1 + 12, y0, x1 + 18, y1)
     press(app, head, "beside")
     assert app.session.pool.warps_per_cache == 2
 
