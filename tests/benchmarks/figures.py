@@ -148,7 +148,7 @@ def speed() -> list[str]:
         )
     lines += [
         "",
-        "`visavis run --offscreen --frames 1500 --devices cpu,cpu --warp 2x --report r.json`, with what the first",
+        "`visavis run --offscreen --frames 1000 --devices cpu,cpu --warp 2x --report r.json`, with what the first",
         "column says. *Pose to frame*: from the pose that was drawn for; *newest pose to frame*: from the one that the",
         "finished picture was moved to. [docs/performance.md](docs/performance.md): what was tried to make it faster.",
     ]
@@ -212,6 +212,7 @@ LIVE = (
     ("live_2x_plain", "2x, `--late off`"),
     ("live_2x_256", "2x, `--resolution 256`"),
     ("live_2x_256_plain", "2x, `--resolution 256 --late off`"),
+    ("live_2x_512_plain", "2x, `--resolution 512 --late off`"),
 )
 
 # results file, title, how its avatar was made
