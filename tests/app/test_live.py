@@ -22,7 +22,7 @@ from app.sources import Sources
 from app.stage import Stage, StageLoader
 from app.xr.vr import VirtualReality
 from models.errors import UserError
-from renderer.messages import RenderedFrame
+from renderer.messages import EyeView, RenderedFrame
 from renderer.pool import RendererPool
 from tests.app.fakes import DiscEngine, FakeAvatar, FakePool
 from tracking.sources.mouse import MouseSource
@@ -102,6 +102,32 @@ def test_a_real_pool_under_a_hundred_switches_loses_and_reorders_nothing(
     assert sum(switched) == 100
     assert ids == list(range(1, 251)), "strictly increasing, none lost"
     assert not app.session.totals().dropped
+
+
+def test_what_is_shown_is_seen_from_the_newest_pose_where_that_is_wanted(tmp_path: Path) -> None:
+    app = make(tmp_path, frames=40)
+    drawn: list[EyeView | None] = []
+    app.presenter.draw = drawn.append  # type: ignore[method-assign]
+    app.run(never)
+    assert set(drawn) == {None} and not len(app.session.stages["latch_to_frame"]), "nothing to move it with"
+    drawn.clear()
+    app.presenter.context = object()  # type: ignore[assignment] - as if there were GL
+    asked: list[int] = []
+    view = app.session.view
+    app.session.view = lambda display, now: asked.append(now) or view(display, now)  # type: ignore[method-assign]
+    app.options = LiveOptions(frames=80)
+    app.run(never)
+    assert len(drawn) == 40 and all(eye is not None for eye in drawn)
+    assert len(asked) == 80, "for the request, and again for the picture"
+    assert len(app.session.stages["latch_to_frame"]) == 40
+    p50 = {stage: app.session.stages[stage].percentiles() for stage in ("latch_to_frame", "pose_to_frame")}
+    assert p50["latch_to_frame"] < p50["pose_to_frame"]  # type: ignore[operator]
+    app.do(Action(Do.LATE))
+    assert not app.settings.late_latch and message(app) == (True, "late reprojection off")
+    drawn.clear()
+    app.options = LiveOptions(frames=100)
+    app.run(never)
+    assert set(drawn) == {None}
 
 
 def test_a_failing_worker_is_told_and_the_display_goes_on(tmp_path: Path, real_pool: RendererPool) -> None:
