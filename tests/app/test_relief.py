@@ -112,6 +112,25 @@ def test_what_is_nearer_hides_what_is_farther(egl: EglPresenter) -> None:
         assert len(middle) > 15 and (middle[:, 0] > 200).all() and (middle[:, 1] < 60).all()
 
 
+def test_what_is_transparent_hides_nothing(egl: EglPresenter) -> None:
+    egl.set_background(np.zeros((24, 32, 3), np.uint8))
+    frame, _ = wall(np.zeros((0, 2)))
+    depth = np.full((CELLS, CELLS), 0.9, np.float32)
+    near = slice(CELLS * 5 // 12, CELLS * 7 // 12)
+    depth[:, near] = 0.5
+    rgba = np.full((SIDE, SIDE, 4), 255, np.uint8)
+    rgba[:, SIDE * 9 // 24 : SIDE * 15 // 24] = 0  # all that is near, and the slopes to it
+    egl.upload(replace(frame, rgba=rgba, depth=depth))
+    camera = Camera(300.0, 300.0, SIZE[0] / 2, SIZE[1] / 2, *SIZE)
+    for x in (-0.15, 0.15):
+        row = seen_from(egl, EyeView(Pose(np.array([x, 0.0, 0.0])), camera))[120, :, 0]
+        shift = -x * 300 / 0.9  # of the wall
+        hole = SIDE * 6 / 24  # what is missing of it
+        shown = (row > 200).sum()
+        inside = np.clip([160 + shift - SIDE / 2, 160 + shift + SIDE / 2], 0, SIZE[0])
+        assert shown == pytest.approx(inside[1] - inside[0] - hole, abs=8)
+
+
 def strip_edges(frame: RenderedFrame) -> np.ndarray:
     """[2, 3]: the red strip's edges at depth 0.5."""
     camera = frame.request.camera
