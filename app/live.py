@@ -178,7 +178,7 @@ class LiveApp:
         if frame is not None:
             picture.upload(frame)
         uploaded = session.clock_ns()
-        late = self._late_eye()
+        late = self._late_eye(frame or session.last_frame)
         picture.draw(None if late is None else late[0])
         with_overlay = self.overlay is not None and self.settings.record_overlay
         if self._window is not None and not with_overlay:
@@ -195,15 +195,14 @@ class LiveApp:
         if self._window is None:  # the target keeps its picture: reading it back need not delay the frame
             self._capture(frame)
 
-    def _late_eye(self) -> tuple[EyeView, int] | None:
-        """Where the viewer is now, and when that was asked; None where the picture stays as it was drawn: in VR, which
-        sees to it itself, without GL, and when it is not wanted."""
+    def _late_eye(self, frame: RenderedFrame | None) -> tuple[EyeView, int] | None:
+        """Where the viewer is when `frame` is seen, and when that was asked; None where the picture stays as it was
+        drawn: in VR, which sees to it itself, without GL, and when it is not wanted."""
         session = self.session
         if not self.settings.late_latch or session.stereo or self.presenter.context is None:
             return None
         now = session.clock_ns()
-        last = session.last_frame
-        display_ns = max(now, last.request.display_time_ns if last is not None else 0)
+        display_ns = now if frame is None else max(now, frame.request.display_time_ns)
         return session.view(display_ns, now), now
 
     def _follow_size(self) -> None:

@@ -114,11 +114,12 @@ def test_what_is_shown_is_seen_from_the_newest_pose_where_that_is_wanted(tmp_pat
     app.presenter.context = object()  # type: ignore[assignment] - as if there were GL
     asked: list[int] = []
     view = app.session.view
-    app.session.view = lambda display, now: asked.append(now) or view(display, now)  # type: ignore[method-assign]
+    app.session.view = lambda display, now: asked.append(display) or view(display, now)  # type: ignore[method-assign]
     app.options = LiveOptions(frames=80)
     app.run(never)
     assert len(drawn) == 40 and all(eye is not None for eye in drawn)
     assert len(asked) == 80, "for the request, and again for the picture"
+    assert all(late >= first for first, late in zip(asked[::2], asked[1::2], strict=True)), "not for an earlier moment"
     assert len(app.session.stages["latch_to_frame"]) == 40
     p50 = {stage: app.session.stages[stage].percentiles() for stage in ("latch_to_frame", "pose_to_frame")}
     assert p50["latch_to_frame"] < p50["pose_to_frame"]  # type: ignore[operator]

@@ -149,8 +149,9 @@ def speed() -> list[str]:
     lines += [
         "",
         "`visavis run --offscreen --frames 1000 --devices cpu,cpu --warp 2x --report r.json`, with what the first",
-        "column says. *Pose to frame*: from the pose that was drawn for; *newest pose to frame*: from the one that the",
-        "finished picture was moved to. [docs/performance.md](docs/performance.md): what was tried to make it faster.",
+        "column says (600 frames at 512 px). *Pose to frame*: from the pose that was drawn for; *newest pose to",
+        "frame*: from the one that the finished picture was moved to.",
+        "[docs/performance.md](docs/performance.md): what was tried to make it faster.",
     ]
     if (RESULTS / "engine.json").exists():
         lines += engine()
