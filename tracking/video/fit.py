@@ -29,6 +29,7 @@ from tracking.video.solver import (
     solve_frames,
     solve_shared,
 )
+from tracking.video.steady import steadied
 
 # Of the longer side. Selfie cameras and webcams are 0.7 to 0.9, a head-and-shoulders crop of theirs 1.2 to 2. The prior
 # decides: on a rendered clip (384 px, in truth 698) the error is 0.192 % of the inter-ocular distance with 465, 544 and
@@ -69,7 +70,8 @@ def fit_clip(
 ) -> Fit:
     """Fit a clip of `width` x `height` pixels. focal: in pixels, when known; estimated otherwise."""
     center = np.array([width / 2, height / 2])
-    target = Target.of(observations.landmarks, observations.scores, observations.segments(), center)
+    segment = observations.segments()
+    target = Target.of(observations.landmarks, observations.scores, segment, center)
     mean, modes = face_shape(head.mean), head.identity_deltas[:, head.mean.landmark_vertices[:FACE]].astype(np.float64)
     start_focal = DEFAULT_FOCAL * max(width, height) if focal is None else focal
     sigma = FOCAL_SIGMA if focal is None else 1e-6
@@ -89,6 +91,7 @@ def fit_clip(
     state = solve_frames(shape, state, target, found_focal, 5, POOLED_NOISE)
     progress("fit", 3, steps)
     for turn, noise in enumerate(ROUND_NOISE):
+        state = steadied(state, segment)
         rig = personalised(base_rig, regress_offsets(pooled, state, target, found_focal))
         progress("fit", 4 + 3 * turn, steps)
         shape = face_shape(rig)
