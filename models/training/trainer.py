@@ -146,7 +146,8 @@ class Trainer:
         self._set_rates()
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
-            sampled = self.network.sample(view)
+            merged = self.network.texture.merged()
+            sampled = self.network.sample(view, merged)
             drawn = self.network.draw(view, sampled.contiguous(memory_format=torch.channels_last))
             losses: dict[str, Tensor] = {}
             if self.shared is None:
@@ -159,9 +160,8 @@ class Trainer:
                 others = samples[n:] + samples[:n]
                 source, hidden = stack_motion(samples, others, self.store.rasterize, self.store.rig)
                 swap = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(self.device)
-                target = self.network.target(
-                    View(*(t[swap] for t in view)), drawn.features[swap], source.to(self.device), hidden.to(self.device)
-                )
+                other, source, hidden = View(*(t[swap] for t in view)), source.to(self.device), hidden.to(self.device)
+                target = self.network.target(other, drawn.features[swap], source, hidden, merged)
                 warped = self.network.redraw(drawn.cache, target)
                 swapped = Pictures(*(t[swap] for t in pictures))
                 for name, value in self._picture_losses("W", warped.rgb, warped.mask, swapped, weight[swap]).items():
