@@ -131,6 +131,8 @@ class _Ablation:
 
     def _open(self, track: Track) -> dict[str, Any]:
         """The earlier results in the folder, or empty ones."""
+        from app.command_line import as_typed
+
         config = self.config
         settings = {
             "video": track.video.name, "video_sha256": track.video.sha256, "head": track.rig.name,
@@ -146,7 +148,8 @@ class _Ablation:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(f"cannot write to {self.folder}: {error.strerror}; give another one with -o") from error
-            return {"settings": settings, "machine": self.machine, "plan": {}, "runs": {}}
+            command = as_typed("ablate", config)
+            return {"settings": settings, "machine": self.machine, "command": command, "plan": {}, "runs": {}}
         if not config.resume:
             raise UserError(f"{self.folder} holds results already: add --resume to go on, or give another -o")
         try:

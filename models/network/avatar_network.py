@@ -82,6 +82,14 @@ class AvatarNetwork(nn.Module):
         colour = sample_texture(colour, view.uv, view.coverage)
         return Target(features, colour, source, hidden, view.sh, quarter_uv(view), view.state)
 
+    def still(self, view: View, features: Tensor) -> Target:
+        """`view` as the target of its own cache: nothing moves, nothing was hidden, no colour is asked for."""
+        b, _, s, _ = features.shape
+        at = (torch.arange(s, device=features.device) + 0.5) / s
+        source = torch.stack(torch.meshgrid(at, at, indexing="xy"), dim=-1).expand(b, -1, -1, -1)
+        hidden, colour = torch.zeros_like(view.coverage), torch.zeros_like(features[:, :3])
+        return Target(features, colour, source, hidden, view.sh, quarter_uv(view), view.state)
+
     def redraw(self, cache: Cache, target: Target) -> WarpOutput:
         """The warp. Raises ValueError for a baseline avatar."""
         if self.warp is None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.network.borders import BorderConv
 from models.network.config import CACHE_CHANNELS, SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, Norm, Upsampling
 
 LAST_CHANNELS = 4 + CACHE_CHANNELS  # of the last level: colour, mask, and what becomes F5
@@ -71,7 +72,7 @@ class Up(nn.Module):
         if way == "transposed":
             self.conv = nn.ConvTranspose2d(cin, cout, 4, stride=2, padding=1)
         else:
-            self.conv = nn.Conv2d(cin, cout, 3, padding=1, padding_mode="replicate")
+            self.conv = BorderConv(cin, cout)
         self.norm = nn.Identity() if last else make_norm(norm, cout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,9 +173,9 @@ class UnetGenerator(Generator):
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.first = BorderConv(channels, channels)
         self.first_norm = make_norm(norm, channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.second = BorderConv(channels, channels)
         self.second_norm = make_norm(norm, channels)
 
     def forward(self, x: Tensor) -> Tensor:

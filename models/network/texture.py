@@ -52,8 +52,8 @@ def sample_texture(image: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:
     Returns [B, C, H, W], zero where nothing is covered. The compiled twin is
     `renderer.cpu_kernels.sample_texture`.
     """
-    grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], dim=-1)
-    out = F.grid_sample(
-        image.expand(len(uv), -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return out * coverage
+    b, h, w, _ = uv.shape
+    grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], dim=-1).reshape(1, b * h, w, 2)
+    # one tall picture of all: the texture's gradient is gathered once, not for each of them to be summed
+    out = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return out.reshape(-1, b, h, w).transpose(0, 1) * coverage

@@ -15,8 +15,9 @@ from models.network.avatar_network import AvatarNetwork
 from models.network.catalogue import PAPERS_G, model_config
 from models.network.config import NetworkConfig
 
-WARP_1X, WARP_2X, LATE, ON_TIME = "warp_1x", "warp_2x", "late_1", "G_d1"
-_ROWS_AT = {WARP_1X: "warp_d{}", WARP_2X: "warp_d{}", LATE: "late_{}", ON_TIME: "G_d{}"}
+WARP_1X, WARP_2X, LATE, ON_TIME, MESH = "warp_1x", "warp_2x", "late_1", "G_d1", "mesh_d1"
+_ROWS_AT = {WARP_1X: "warp_d{}", WARP_2X: "warp_d{}", LATE: "late_{}", ON_TIME: "G_d{}", MESH: "mesh_d{}"}
+PAPERS_BEST, MESH_ALONE, OURS = "our G, the paper's warp, mended skips", "our G, mesh motion alone", "ours 1x"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ def _warps(base: NetworkConfig, frozen: bool, latency: Callable[[NetworkConfig],
 
 
 def _models(base: NetworkConfig) -> list[Variant]:
-    """The rows of the paper's offline table, and ours."""
+    """The rows of the paper's offline table, and ours; beneath, what ours has to beat: the paper's warp with its skips
+    mended on a G as good as ours, and the mesh's motion alone."""
     sizes = {name: getattr(base, name) for name in ("size", "width", "texture_size", "warp_width")}
 
     def named(name: str) -> NetworkConfig:
@@ -144,6 +146,8 @@ def _models(base: NetworkConfig) -> list[Variant]:
         Variant("implicit warp 2x", named("implicit"), WARP_2X),
         Variant("ours 1x", named("motion"), WARP_1X),
         Variant("ours 2x", named("motion"), WARP_2X),
+        Variant(PAPERS_BEST, replace(named("motion"), warp="published", warp_skips="mended"), WARP_1X),
+        Variant(MESH_ALONE, named("motion"), MESH),
     ]
 
 
@@ -191,17 +195,20 @@ def without_warp(network: AvatarNetwork, config: NetworkConfig) -> AvatarNetwork
 
 def markdown(report: dict[str, Any]) -> str:
     """The tables of all groups that have results so far. report: as `visavis ablate` writes it."""
+    return "\n".join([f"# Ablations on {report['settings']['video']}", "", *tables(report)]) + "\n"
+
+
+def tables(report: dict[str, Any], level: int = 2) -> list[str]:
+    """The same in lines, without its title, and with headings of that level."""
     s = report["settings"]
     lines = [
-        f"# Ablations on {s['video']}",
-        "",
         f"{s['size']} px, width {s['width']}; {s['steps']} steps of {s['pairs']} pairs, seed {s['seed']}; split "
         f"{s['split']}: {s['train_frames']} frames to train on, {s['test_frames']} held-out ones to judge by. PSNR in "
         "dB; face: on the face's box; to G: against G's own picture. GMAC and ms of G's whole pass and of one warp, "
         f"networks only, as trained, in float32; ms are one thread's own time on {report['machine']}.",
     ]
     for group, plan in report["plan"].items():
-        rows = [_line(entry, report["runs"][entry["run"]]) for entry in plan if entry["run"] in report["runs"]]
+        rows = [_line(entry, report["runs"][entry["run"]], faces) for entry, faces in _measured(report, plan)]
         if not rows:
             continue
         distances = " / ".join(map(str, DISTANCES))
@@ -209,7 +216,15 @@ def markdown(report: dict[str, Any]) -> str:
             group, "G", "PSNR", "SSIM", "L1", "face", "to G", f"face at distance {distances}", "G GMAC", "warp GMAC",
             "G ms", "warp ms",
         )  # fmt: skip
-        lines += ["", f"## {group.capitalize()}", "", _joined(titles), "|---|---|" + "---:|" * (len(titles) - 2), *rows]
+        lines += [
+            "",
+            f"{'#' * level} {group.capitalize()}",
+            "",
+            _joined(titles),
+            "|---|---|" + "---:|" * (len(titles) - 2),
+            *rows,
+        ]
+        lines += _gains({entry["name"]: figures for entry, figures in _measured(report, plan)})
         if len(rows) < len(plan):
             lines += ["", f"{len(plan) - len(rows)} of {len(plan)} are still to come."]
     if any(run["g"] != "own" for run in report["runs"].values()):
@@ -219,12 +234,36 @@ def markdown(report: dict[str, Any]) -> str:
             f"G: *own* is trained with the warp; *frozen* is {shared} shared unchanged, so that only the warp and F5 "
             "learn. Its cache of training frames is better than that of unseen ones, for every such warp alike.",
         ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def _line(entry: dict[str, Any], run: dict[str, Any]) -> str:
-    figures, row = run["figures"], run["figures"][entry["row"]]
-    far = [figures.get(_ROWS_AT[entry["row"]].format(d)) for d in DISTANCES]
+Faces = list[float | None]  # PSNR at each of DISTANCES
+
+
+def _measured(report: dict[str, Any], plan: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], Faces]]:
+    """Each variant that has been measured, with the face's PSNR at each distance."""
+    found = []
+    for entry in plan:
+        if entry["run"] in report["runs"]:
+            figures = report["runs"][entry["run"]]["figures"]
+            rows = [figures.get(_ROWS_AT[entry["row"]].format(d)) for d in DISTANCES]
+            found.append((entry, [None if row is None else row["face"]["psnr"] for row in rows]))
+    return found
+
+
+def _gains(faces: dict[str, Faces]) -> list[str]:
+    """A sentence for each rival of ours in the same table."""
+    lines = []
+    for rival, words in ((PAPERS_BEST, "the paper's warp with mended skips"), (MESH_ALONE, "the mesh's motion alone")):
+        if OURS in faces and rival in faces:
+            pairs = zip(DISTANCES, faces[OURS], faces[rival], strict=True)
+            gains = [f"{a - b:+.2f} at {d}" for d, a, b in pairs if a is not None and b is not None]
+            lines += ["", f"Ours over {words}, on the same G's shape, face, in dB: {', '.join(gains)}."]
+    return lines
+
+
+def _line(entry: dict[str, Any], run: dict[str, Any], faces: Faces) -> str:
+    row = run["figures"][entry["row"]]
     has_warp = entry["row"] in (WARP_1X, WARP_2X)
     return _joined(
         (
@@ -235,7 +274,7 @@ def _line(entry: dict[str, Any], run: dict[str, Any]) -> str:
             f"{row['l1']:.4f}",
             f"{row['face']['psnr']:.2f}",
             f"{row['to_g_face_psnr']:.2f}",
-            " / ".join("-" if at is None else f"{at['face']['psnr']:.2f}" for at in far),
+            " / ".join("-" if face is None else f"{face:.2f}" for face in faces),
             f"{run['macs']['generator'] / 1e9:.2f}",
             f"{run['macs']['warp'] / 1e9:.3f}" if has_warp else "-",
             f"{run['ms']['cache']:.1f}",

@@ -19,6 +19,7 @@ from models.errors import UserError
 from models.network.avatar_network import AvatarNetwork, View, composite
 from models.network.config import NetworkConfig, of_generator
 from models.network.generator import Generator
+from models.network.warp import MotionWarp
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from models.training.frames import FrameStore, Pictures, Sample, stack_motion, stack_pictures, stack_views
 from models.training.losses import Perceptual, masked_l1
@@ -33,6 +34,7 @@ class Recipe:
     """How to train. Learning rates: networks and texture (paper: 1e-4 and 1e-3; ours of method.md section 10).
 
     pairs: frame pairs per step; gaps: largest warp distance in frames; average: decay of the weights' running mean.
+    steady_weight: holds our warp's pictures of a frame together, whichever cache they come from: a new one is no jump.
     """
 
     steps: int = 3000
@@ -45,6 +47,7 @@ class Recipe:
     perceptual_weight: float = 0.25
     mask_weight: float = 0.2
     warp_weight: float = 1.0
+    steady_weight: float = 1.0
     face_weight: float = 0.5
     seed: int = 0
     half: bool = True  # bfloat16 where the arithmetic allows
@@ -146,7 +149,8 @@ class Trainer:
         self._set_rates()
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
-            sampled = self.network.sample(view)
+            merged = self.network.texture.merged()
+            sampled = self.network.sample(view, merged)
             drawn = self.network.draw(view, sampled.contiguous(memory_format=torch.channels_last))
             losses: dict[str, Tensor] = {}
             if self.shared is None:
@@ -159,13 +163,19 @@ class Trainer:
                 others = samples[n:] + samples[:n]
                 source, hidden = stack_motion(samples, others, self.store.rasterize, self.store.rig)
                 swap = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(self.device)
-                target = self.network.target(
-                    View(*(t[swap] for t in view)), drawn.features[swap], source.to(self.device), hidden.to(self.device)
-                )
+                other, source, hidden = View(*(t[swap] for t in view)), source.to(self.device), hidden.to(self.device)
+                target = self.network.target(other, drawn.features[swap], source, hidden, merged)
                 warped = self.network.redraw(drawn.cache, target)
                 swapped = Pictures(*(t[swap] for t in pictures))
                 for name, value in self._picture_losses("W", warped.rgb, warped.mask, swapped, weight[swap]).items():
                     losses[name] = recipe.warp_weight * value
+                if recipe.steady_weight > 0 and isinstance(self.network.warp, MotionWarp):
+                    # the newest cache that there can be is the frame's own, which has nowhere to move
+                    own = self.network.redraw(drawn.cache, self.network.still(view, drawn.features))
+                    fresh = composite(own.rgb.float(), own.mask.float(), pictures.plate)[swap]
+                    losses["steady"] = recipe.steady_weight * masked_l1(
+                        composite(warped.rgb.float(), warped.mask.float(), swapped.plate), fresh, weight[swap]
+                    )
         total = torch.stack([value.float() for value in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()

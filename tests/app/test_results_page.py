@@ -37,13 +37,30 @@ def results(tmp_path: Path) -> Path:
 
 def test_a_report_becomes_a_section_with_its_command(results: Path, tmp_path: Path) -> None:
     found = reports(results)
-    assert [len(v) for v in found.values()] == [1, 0, 0, 0, 0], "other benchmarks' files are not ours"
+    assert [len(v) for v in found.values()] == [1, 0, 0, 0, 0, 0], "other benchmarks' files are not ours"
     text = page(found, draw(found, tmp_path / "plots"))
     assert "`visavis evaluate a.avatar a.track --warp-distance 1..3 --json a_offline.json`" in text
     line = next(line for line in text.splitlines() if line.startswith("| warp 1x"))
     assert [cell.strip() for cell in line.split("|")[1:4]] == ["warp 1x", "27.90", "0.9100"]
     assert "| 1.900 |" in text.replace("  ", "") and "18.2" in text and "+1.90 at 1" in text
     assert "## Held-out frames" in text and "From frame to frame" not in text, "what was not measured is left out"
+
+
+def test_an_ablation_is_a_section_with_its_tables(results: Path) -> None:
+    run = {"g": "own", "macs": {"generator": 1, "warp": 1}, "ms": {"cache": 1.0, "warp": 1.0}}
+    settings = {
+        "video": "a.mp4", "size": 64, "width": 8, "steps": 7, "pairs": 2, "seed": 0, "split": "blocks",
+        "train_frames": 5, "test_frames": 9,
+    }  # fmt: skip
+    report = {
+        "settings": settings, "machine": "a CPU", "command": "visavis ablate a.track models",
+        "plan": {"models": [{"name": "DNR", "row": "G_d1", "run": "x"}, {"name": "DNR+", "row": "G_d1", "run": "y"}]},
+        "runs": {"x": {**run, "figures": {"G_d1": row(28.25, 0.02)}}},
+    }  # fmt: skip
+    (results / "ablate_a.json").write_text(json.dumps(report))
+    text = page(reports(results), {})
+    assert "### ablate_a\n\n`visavis ablate a.track models -o ablate_a`\n\n64 px" in text
+    assert "\n#### Models\n" in text and "| DNR | own | 28.25 |" in text and "1 of 2 are still to come" in text
 
 
 def test_plots_are_drawn_of_what_is_there_and_alike_each_time(results: Path, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 python -m tests.benchmarks.results_page           # rewrite docs/results.md and docs/plots
 python -m tests.benchmarks.results_page --check   # fail when docs/results.md does not say what the files say
 
-A file that `visavis evaluate --json` wrote becomes a section by being there; what is not there is left out.
+A file that `visavis evaluate --json` wrote, or results.json of `visavis ablate`, becomes a section by being there; what
+is not there is left out.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Any
 
 from models.evaluation.tables import markdown, protocol
 from models.files import atomic_write
+from models.training.ablation import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
 HEADINGS = {
     "offline": "Held-out frames",
+    "ablation": "The paper's models, and ours",
     "online": "At the source's frame rate",
     "flicker": "From frame to frame",
     "views": "Other cameras",
@@ -31,6 +34,8 @@ ABOUT = {
     "offline": "Every held-out frame drawn by G, by the warp from caches of earlier frames, and by what a display "
     "without a warp shows: G's last frame, late. PSNR in dB; *face* is the landmarks' box; *face to G* is the PSNR "
     "against G's own picture of the frame.",
+    "ablation": "Each model is trained alike and judged by the same frames; *naive* is DNR+ shown one frame late, *2x* "
+    "has 1x's weights. Rows of the paper have its G; ours has its own.",
     "online": "The schedule runs on a clock of its own. What is on display as a source frame comes is compared with "
     "that very frame, so a picture counts as late by what it took. *naive* gives every frame to the next free worker.",
     "flicker": "A warping error with the mesh's motion in place of an estimated flow, against the truth's own: how "
@@ -42,6 +47,8 @@ ABOUT = {
     "camera": "A rendered shoot's cameras are the truth; the cache is drawn from some degrees aside.",
 }
 
+# what a table needs said beneath it, by its file
+NOTES: dict[str, str] = {}
 
 STILLS = {
     "retarget": "Another person's expression and head pose on the performer's avatar: `visavis retarget d6.track "
@@ -52,14 +59,20 @@ STILLS = {
 
 
 def reports(folder: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
-    """What `visavis evaluate` measured, by protocol, in the order of the files' names."""
+    """What `visavis evaluate` and `visavis ablate` measured, by protocol, in the order of the files' names."""
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in HEADINGS}
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
-        kind = protocol(report) if isinstance(report, dict) else ""
+        kind = _kind(report)
         if kind in found:
             found[kind].append(report | {"file": path.stem})
     return found
+
+
+def _kind(report: Any) -> str:
+    if not isinstance(report, dict):
+        return ""
+    return "ablation" if {"settings", "plan", "runs"} <= report.keys() else protocol(report)
 
 
 def page(found: dict[str, list[dict[str, Any]]], plots: dict[str, str], stills: Sequence[str] = ()) -> str:
@@ -81,14 +94,10 @@ def page(found: dict[str, list[dict[str, Any]]], plots: dict[str, str], stills: 
         for report in some:
             default = "name.avatar --views DIR" if kind == "views" else "name.avatar clip.track"
             command = report.get("command", f"visavis evaluate {default}")
-            lines += [
-                "",
-                f"### {report['file']}",
-                "",
-                f"`{command} --json {report['file']}.json`",
-                "",
-                *markdown(report),
-            ]
+            out = f"-o {report['file']}" if kind == "ablation" else f"--json {report['file']}.json"
+            body = tables(report, level=4) if kind == "ablation" else markdown(report)
+            lines += ["", f"### {report['file']}", "", f"`{command} {out}`", "", *body]
+            lines += ["", NOTES[report["file"]]] if report["file"] in NOTES else []
     return "\n".join(lines) + "\n"
 
 

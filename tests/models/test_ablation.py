@@ -10,7 +10,18 @@ from models.errors import UserError
 from models.evaluation.cost import count_macs
 from models.network.catalogue import model_config
 from models.network.config import NetworkConfig, changes, of_generator
-from models.training.ablation import GROUPS, Variant, learns_nothing, lone_g, markdown, nearest, variants_of
+from models.training.ablation import (
+    GROUPS,
+    MESH_ALONE,
+    PAPERS_BEST,
+    Variant,
+    learns_nothing,
+    lone_g,
+    markdown,
+    nearest,
+    tables,
+    variants_of,
+)
 
 BASE = NetworkConfig(size=64, width=16, texture_size=64, warp_width=8)
 
@@ -89,11 +100,33 @@ def test_the_offline_table_has_the_papers_rows_and_ours() -> None:
     rows = {name: v.row for name, v in listed.items()}
     assert (rows["naive: DNR+ one frame late"], rows["DNR+"], rows["DNR++"]) == ("late_1", "G_d1", "warp_1x")
     assert rows["implicit warp 2x"] == rows["ours 2x"] == "warp_2x"
+    mesh, rival = listed[MESH_ALONE], listed[PAPERS_BEST]
+    assert (mesh.row, mesh.key) == ("mesh_d1", listed["ours 1x"].key), "no training of its own"
+    assert of_generator(rival.config) == of_generator(BASE) and rival.config.warp_skips == "mended"
+
+
+def test_what_ours_gains_is_said_for_each_distance_that_was_measured() -> None:
+    plan = [{"name": v.name, "row": v.row, "run": v.key} for v in variants("models").values() if "our" in v.name]
+    ours, rival = (next(e["run"] for e in plan if e["name"] == name) for name in ("ours 1x", PAPERS_BEST))
+    run = {"g": "own", "macs": {"generator": 1, "warp": 1}, "ms": {"cache": 1.0, "warp": 1.0}}
+    mine = {f"{kind}_d{d}": figures(30 - d / scale) for kind, scale in (("warp", 10), ("mesh", 4)) for d in (1, 2, 4)}
+    mine |= {"warp_1x": mine["warp_d1"], "warp_2x": mine["warp_d2"]}
+    theirs = {"warp_d1": figures(29.0), "warp_1x": figures(29.0)}
+    runs = {ours: {**run, "figures": mine}, rival: {**run, "figures": theirs}}
+    text = "\n".join(tables({"settings": SETTINGS, "machine": "a CPU", "plan": {"models": plan}, "runs": runs}))
+    assert "Ours over the paper's warp with mended skips, on the same G's shape, face, in dB: +0.90 at 1." in text
+    assert "motion alone, on the same G's shape, face, in dB: +0.15 at 1, +0.30 at 2, +0.60 at 4." in text
 
 
 def test_an_unknown_group_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="no ablation 'colours'; ablations: models, components"):
         variants_of("colours", BASE, True, latency)
+
+
+SETTINGS: dict[str, Any] = {
+    "video": "a.mp4", "size": 64, "width": 8, "steps": 7, "pairs": 2, "seed": 0, "split": "blocks", "train_frames": 5,
+    "test_frames": 9,
+}  # fmt: skip
 
 
 def figures(psnr: float) -> dict[str, Any]:
@@ -110,12 +143,8 @@ def test_the_table_shows_each_variant_by_its_own_row_and_what_is_still_to_come()
         "macs": {"generator": 2_500_000_000, "warp": 50_000_000},
         "ms": {"cache": 20.25, "warp": 4.5},
     }
-    settings = {
-        "video": "a.mp4", "size": 64, "width": 8, "steps": 7, "pairs": 2, "seed": 0, "split": "blocks",
-        "train_frames": 5, "test_frames": 9,
-    }  # fmt: skip
     runs = {shown[0].key: {**run, "g": "own"}, shown[1].key: {**run, "g": "frozen"}}
-    text = markdown({"settings": settings, "machine": "a CPU", "plan": {"warps": plan}, "runs": runs})
+    text = markdown({"settings": SETTINGS, "machine": "a CPU", "plan": {"warps": plan}, "runs": runs})
     lines = text.splitlines()
     late, ours = (next(line for line in lines if line.startswith(f"| {v.name} |")) for v in shown[:2])
     assert "| own | 20.00 |" in late and late.endswith("| 2.50 | - | 20.2 | - |")

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from models.errors import UserError
-from models.evaluation.offline import draw_frame, evaluate, late_frame
+from models.evaluation.offline import draw_frame, evaluate, late_frame, warp_frame
 from models.network.avatar_network import AvatarNetwork
 from models.network.config import NetworkConfig
-from models.training.frames import FrameStore
+from models.network.warp import MotionWarp
+from models.training.frames import FrameStore, stack_views
 from models.training.losses import GradientPyramid, VggPerceptual, masked_l1
 from models.training.parallel import Ranks
 from models.training.splits import BLOCK, make_split, pairs_at
@@ -227,3 +228,41 @@ def test_a_track_without_consecutive_frames_trains_no_warp(store: FrameStore) ->
     lonely = replace(make_split("blocks", store.track.segment), block=np.arange(len(store.track)))
     with pytest.raises(UserError, match="longer uninterrupted"):
         Trainer(store, lonely, CONFIG, Recipe(), GradientPyramid(), torch.device("cpu"))
+
+
+def test_a_steady_warp_depends_less_on_its_cache(store: FrameStore) -> None:
+    """The same steps with and without the term: what one frame's pictures from two caches differ by."""
+    split = make_split("blocks", store.track.segment)
+
+    @torch.inference_mode()
+    def jump(weight: float) -> float:
+        with torch.inference_mode(False):
+            recipe = Recipe(steps=60, steady_weight=weight)
+            t = Trainer(store, split, CONFIG, recipe, GradientPyramid(), torch.device("cpu"))
+            assert t.run(60, lambda _, row: None, lambda: False)
+            assert ("steady" in t.log[-1]) == (weight > 0)
+        network, total = t.network.eval(), 0.0
+        for b in split.test[4:12].tolist():
+            near, far, target = (draw_frame(network, store, i) for i in (b - 1, b - 4, b))
+            one, other = (warp_frame(network, store, cached, target)["warp"] for cached in (near, far))
+            total += float((one - other).abs().mean())
+        return total
+
+    assert jump(4.0) < 0.9 * jump(0.0)
+
+
+def test_only_a_warp_that_moves_its_cache_is_held_steady(store: FrameStore) -> None:
+    t = trainer(store, 1, replace(CONFIG, warp="published"))
+    assert "steady" not in t.step()
+
+
+@torch.inference_mode()
+def test_a_frame_is_the_still_target_of_its_own_cache(store: FrameStore) -> None:
+    network = AvatarNetwork(CONFIG).eval()
+    view = stack_views([store.sample(5)])
+    drawn = network.draw(view, network.sample(view))
+    target = network.still(view, drawn.features)
+    assert isinstance(network.warp, MotionWarp)
+    torch.testing.assert_close(network.warp.moved(drawn.cache, target)[:, :3], drawn.output.rgb, rtol=0, atol=1e-5)
+    out = network.redraw(drawn.cache, target)  # an untrained residual adds nothing
+    torch.testing.assert_close(out.rgb, drawn.output.rgb, rtol=0, atol=1e-5)
