@@ -67,6 +67,9 @@ class TrainConfig:
     pairs: int = 2
     """Frame pairs per step."""
 
+    start: Path | None = None
+    """Begin with this avatar's weights: of the same person, tracked anew or in another video. The sizes must agree."""
+
     split: Literal["most", "blocks", "tail"] = "most"
     """Which frames are held out: 8 % of blocks; blocks dealt 70/15/15; or the last 15 % in time."""
 
@@ -166,6 +169,7 @@ def _train(config: TrainConfig, device: str, ranks: Ranks) -> int:
 def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, Path]:
     import torch
 
+    from models.avatar_file import load_avatar
     from models.track_file import load_track
     from models.training.frames import FrameStore
     from models.training.losses import GradientPyramid, VggPerceptual
@@ -182,7 +186,8 @@ def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, P
     split = make_split(config.split, track.segment, config.seed)
     store = FrameStore(track, track.video.locate(config.track), network.size, make_rasterizer())
     recipe = Recipe(steps=config.steps, pairs=config.pairs, seed=config.seed)
-    return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks), out
+    start = load_avatar(config.start).network if config.start is not None else None
+    return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks, start=start), out
 
 
 def _write_preview(trainer: Trainer, path: Path) -> None:

@@ -58,7 +58,8 @@ class Trainer:
 
     The data of step k depends on (seed, k, pair) alone: a resumed run goes on as if it had never stopped, and several
     processes (`ranks`) share the pairs that one would have taken. shared: a network whose texture and G are taken over
-    and kept, so that only the warp learns, and the features F5 that G draws for nobody else.
+    and kept, so that only the warp learns, and the features F5 that G draws for nobody else. start: a network of the
+    same configuration whose weights are the first ones.
 
     Raises UserError for frames without a partner to be warped to, or a shared G of another shape.
     """
@@ -73,6 +74,7 @@ class Trainer:
         device: torch.device,
         ranks: Ranks | None = None,
         shared: AvatarNetwork | None = None,
+        start: AvatarNetwork | None = None,
     ) -> None:
         self.store, self.split, self.config, self.recipe = store, split, config, recipe
         self.perceptual, self.device, self.ranks = perceptual, device, ranks or Ranks()
@@ -82,6 +84,11 @@ class Trainer:
             raise UserError("no two frames to train on follow each other: track a longer uninterrupted video")
         torch.manual_seed(recipe.seed)
         self.network = AvatarNetwork(config)
+        if start is not None:
+            if start.config != config:
+                raise UserError("the avatar to start from has other networks: give the sizes it was trained with")
+            self.network.load_state_dict(start.state_dict())
+        self.start = _digest(start) if start is not None else None
         self.shared = _digest(shared) if shared is not None else None
         if shared is not None:
             _take_over(self.network, shared)
@@ -109,6 +116,7 @@ class Trainer:
             "train_frames": len(self.split.train),
             "perceptual": self.perceptual.name,
             "shared": self.shared,
+            "start": self.start,
         }
 
     def save(self, path: Path) -> None:

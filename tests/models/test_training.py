@@ -112,6 +112,24 @@ def test_a_checkpoint_of_other_settings_is_refused(store: FrameStore, tmp_path: 
         trainer(store, 8).resume(tmp_path / "none.safetensors")
 
 
+def test_a_training_starts_from_an_avatars_weights(store: FrameStore) -> None:
+    """The first picture is the avatar's, so the first loss is far below that of fresh weights."""
+    learnt = trainer(store, 60)
+    losses = run(learnt, 60)
+    split = make_split("blocks", store.track.segment)
+
+    def again(config: NetworkConfig) -> Trainer:
+        pyramid, cpu = GradientPyramid(), torch.device("cpu")
+        return Trainer(store, split, config, Recipe(steps=60), pyramid, cpu, start=learnt.average)
+
+    second = again(CONFIG)
+    for a, b in zip(second.network.parameters(), learnt.average.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert second.step()["total"] < 0.7 * losses[0]
+    with pytest.raises(UserError, match="other networks"):
+        again(replace(CONFIG, width=16))
+
+
 def test_the_same_seed_gives_the_same_losses(store: FrameStore) -> None:
     assert run(trainer(store, 4), 4) == run(trainer(store, 4), 4)
 
