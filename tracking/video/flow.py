@@ -67,7 +67,7 @@ def follow_pixels(
             if a < 0 or segment[a] != segment[b]:
                 continue
             pair = recent[-1 - distance], recent[-1]
-            moved, disagreement = _pair_flow(method, *pair, detected[a] * scale, detected[b] * scale)
+            moved, disagreement = pair_flow(method, *pair, detected[a] * scale, detected[b] * scale)
             moved, disagreement = moved / scale, disagreement / scale / percent
             weight = trust / (FLOW_SIGMA**2 * distance) / (1 + (disagreement / CONSISTENCY) ** 2)
             # unknowns are corrections to the detections: (c_b - c_a) should be what flow and detections differ by
@@ -84,7 +84,7 @@ def follow_pixels(
     return followed
 
 
-def _pair_flow(
+def pair_flow(
     method: cv2.DISOpticalFlow, first: NDArray, second: NDArray, at_first: Floats, at_second: Floats
 ) -> tuple[Floats, Floats]:
     """Motion [L, 2] from the first picture to the second of points seen at `at_first` [L, 2] and `at_second`, and by

@@ -41,4 +41,4 @@ def depth_per_weight(weights: Floats, log_depth: Floats, segment: NDArray[np.int
         variance = (DRIFT_SIGMA**2 * lag + NOISE_SIGMA**2) * len(LAGS) * lag
         left += change.T @ change / variance
         right += change.T @ (log_depth[lag:] - log_depth[:-lag])[same] / variance
-    return np.linalg.solve(left, right)
+    return np.linalg.solve(left, right).astype(np.float64)

@@ -1,0 +1,92 @@
+"""The avatar's drawing pulls a head to where the picture has it: pictures that the bundled avatar drew itself, so that
+the truth is known to the last pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from app.synthesis_tracking import refine_heads
+from assets.performer.shoot.plans import PLANS
+from models.arkit import HeadState
+from models.avatar_file import Avatar, load_avatar
+from models.evaluation.alignment import exact_geometry, placed_geometry
+from models.evaluation.views import View, ViewStore
+from models.geometry import Pose, matrix_to_quaternion
+from models.shoot_file import Shoot, ShootCamera, read_shoot
+from renderer.raster import make_rasterizer
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+
+
+class _DrawnShoot:
+    """A shoot filmed by a larger camera, of which the pictures are drawn by an avatar at the given heads."""
+
+    def __init__(self, shoot: Shoot, avatar: Avatar, camera: ShootCamera) -> None:
+        self._shoot, self._avatar, self.cameras = shoot, avatar, (camera,)
+        self._pictures: list[NDArray[np.uint8]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shoot, name)
+
+    def plate(self, camera: ShootCamera) -> NDArray[np.uint8]:
+        return np.full((camera.camera.height, camera.camera.width, 3), 128, np.uint8)
+
+    def matte(self, moment: int, camera: ShootCamera) -> NDArray[np.uint8]:
+        return self.plate(camera)[..., 0]
+
+    def image(self, moment: int, camera: ShootCamera) -> NDArray[np.uint8]:
+        return self.plate(camera) if self._pictures is None else self._pictures[moment]
+
+    def draw(self, heads: list[HeadState], moments: NDArray[np.int64]) -> None:
+        camera, avatar, pictures = self.cameras[0], self._avatar, []
+        geometry = placed_geometry(self, avatar.rig, heads, moments, camera.T_world_camera)  # type: ignore[arg-type]
+        store = ViewStore(self, geometry, avatar.network.config.size, make_rasterizer())  # type: ignore[arg-type]
+        for k in range(len(heads)):
+            with torch.inference_mode():
+                drawn = store.draw(avatar.network.eval(), View(k, camera))
+            g = (drawn.g.permute(1, 2, 0).clamp(0, 1) * 255 + 0.5).byte().numpy()
+            back = cv2.invertAffineTransform(drawn.sample.view.crop.cv2_affine())
+            pictures.append(cv2.warpAffine(g, back, (448, 448), borderValue=(128, 128, 128)))
+        self._pictures = pictures
+
+
+def test_a_head_put_wrong_is_pulled_to_the_picture() -> None:
+    avatar, small = load_avatar(ASSETS / "avatars/performer.avatar"), read_shoot(ASSETS / "shoots/small")
+    camera = PLANS["mono"].cameras()[0]
+    shoot: Any = _DrawnShoot(small, avatar, camera)
+    truth = exact_geometry(small, avatar.rig)
+    T_camera_world = truth.eye(camera.T_world_camera).inverse()
+    right = [HeadState(0.5 * h.expression, h.gaze, T_camera_world @ h.T_world_head) for h in truth.heads[:4]]
+    moments = truth.moments[:4]
+    shoot.draw(right, moments)
+    rng = np.random.default_rng(2)
+    wrong = [_moved(head, rng) for head in right]
+    found = refine_heads(avatar.network, avatar.rig, shoot, camera, wrong, moments, make_rasterizer())
+    before, after = (np.array([_apart(a, b) for a, b in zip(heads, right, strict=True)]) for heads in (wrong, found))
+    assert (np.median(after, axis=0) < 0.4 * np.median(before, axis=0)).all()
+    assert all(np.array_equal(a.gaze, b.gaze) for a, b in zip(found, right, strict=True))
+
+
+def _moved(head: HeadState, rng: np.random.Generator) -> HeadState:
+    """A detector's error: two degrees, 2 mm across, 8 mm in depth."""
+    pose = head.T_world_head
+    turn = Rotation.from_rotvec(np.radians(2.0) * rng.choice([-1, 1], 3) / np.sqrt(3)).as_matrix()
+    shift = np.array([0.002, 0.002, 0.008]) * rng.choice([-1, 1], 3)
+    return HeadState(
+        head.expression, head.gaze, Pose(pose.position + shift, matrix_to_quaternion(turn @ pose.rotation))
+    )
+
+
+def _apart(a: HeadState, b: HeadState) -> tuple[float, float, float]:
+    """Degrees, and metres across and along the line of sight."""
+    between = a.T_world_head.rotation.T @ b.T_world_head.rotation
+    angle = np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
+    shift = a.T_world_head.position - b.T_world_head.position
+    return float(angle), float(np.linalg.norm(shift[:2])), float(abs(shift[2]))
