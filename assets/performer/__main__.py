@@ -63,6 +63,10 @@ class ShootConfig:
     hairs: int | None = None
     """Number of hairs; the performer's own default when left out."""
 
+    light: Literal["room", "camera"] = "room"
+    """room: lights stay where they are. camera: they go round with each camera, so that a new view shows the light that
+    a clip of one camera had, and not what no such clip can tell."""
+
     store_depth_uv: bool = False
     """Also write depth and UV pictures (16 bit PNG); they can always be drawn from the vertices."""
 
@@ -131,6 +135,8 @@ def shoot(config: ShootConfig) -> int:
     scratch = config.out / ".scratch"
     chosen = {"seed": config.person, "bake_size": config.bake_size, "hairs": config.hairs}
     arguments: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
+    if config.light == "camera":
+        arguments["lights_follow"] = True
     arguments["head_file"] = str(config.head.absolute())
     performer = make_performer(PERFORMER, {**arguments, "work": str(scratch / "truth")})
     inputs = {"motion": config.motion}

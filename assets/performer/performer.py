@@ -23,7 +23,8 @@ HAIRS = 18_000
 
 class Performer:
     """See contract.PerformerLike. `head_file`: ICT-FaceKit's npz; `seed` chooses the person; `bake_size`: texels to a
-    side of the skin's tiles; `hairs`: strands on the scalp; `work`: where the painted skin is kept between runs.
+    side of the skin's tiles; `hairs`: strands on the scalp; `work`: where the painted skin is kept between runs;
+    `lights_follow`: the lights go round with the camera.
 
     Raises UserError for a head file that is not the kit's, and in `render` where Blender is not installed.
     """
@@ -36,11 +37,13 @@ class Performer:
         hairs: int = HAIRS,
         work: Path = Path("runs/performer"),
         threads: int = 1,
+        lights_follow: bool = False,
     ) -> None:
         self.head = PerformerHead(head_file, seed)
         self.garments = clothes.sweater(self.head.neutral, seed)
         self._topology = topology(self.head, self.garments)
         self._seed, self._bake_size, self._hairs, self._work, self._threads = seed, bake_size, hairs, work, threads
+        self._lights_follow = lights_follow
         self._scene: Any = None
 
     @property
@@ -64,7 +67,9 @@ class Performer:
             self._work.mkdir(parents=True, exist_ok=True)
             atlas = load_or_paint(self.head.kit, self._seed, self._bake_size, self._work)
             strands = hair.grow(self.head, self._hairs, self._seed)
-            self._scene = Scene(self.head, self.garments, atlas, strands, self._work, self._threads)
+            self._scene = Scene(
+                self.head, self.garments, atlas, strands, self._work, self._threads, self._lights_follow
+            )
         vertices = self.vertices(state)
         self._scene.pose(vertices, self.head.wrinkles(state.expression))
         return self._scene.render(camera, T_world_camera, size, samples, seed)

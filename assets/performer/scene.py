@@ -35,7 +35,9 @@ class Scene:
         strands: dict[str, Strands | CardStrands],
         work: Path,
         threads: int,
+        lights_follow: bool = False,
     ) -> None:
+        self._lights_follow = lights_follow
         self._bpy = require_blender()
         stage.empty_scene()
         stage.configure(threads)
@@ -119,6 +121,8 @@ class Scene:
 
     def render(self, camera: Camera, T_world_camera: Pose, size: int, samples: int, seed: int) -> NDArray[np.float32]:
         stage.aim(camera, T_world_camera, size)
+        if self._lights_follow:
+            stage.light_from(T_world_camera)
         return stage.shoot(samples, seed, self._work)
 
 

@@ -48,6 +48,14 @@ def empty_scene() -> None:
     scene.camera = camera
 
 
+def light_from(T_world_camera: Pose) -> None:
+    """The lights go round the head with a camera: it sees the front of the light's set-up, as the frontal camera does."""
+    objects = require_blender().data.objects
+    turn = Pose(np.zeros(3), T_world_camera.orientation)
+    for name, (position, *_) in _LIGHTS.items():
+        objects[name].matrix_world = _matrix(turn @ look_at(np.array(position), np.zeros(3)))
+
+
 def configure(threads: int) -> None:
     """Few bounces, few samples, denoised by albedo and normal: a talking head's worth of light for its price."""
     scene = require_blender().context.scene

@@ -61,6 +61,24 @@ def test_alpha_is_where_the_geometry_projects(tmp_path: Path) -> None:
     assert np.abs(other - rgba).max() > 0.1
 
 
+@pytest.mark.timeout(600)
+def test_lights_stay_in_the_room_or_go_round_with_the_camera(tmp_path: Path) -> None:
+    """From the front both are one picture. From 60 degrees to the subject's left a camera looks at what the key light
+    leaves dark, unless the lights have come along."""
+    head = require_shared("data/heads/ict_facekit.npz")
+    side = look_at(np.array([0.7, 0.0, 0.4]), np.zeros(3))
+    pictures = {}
+    for follow in (False, True):
+        performer = Performer(head, bake_size=64, hairs=200, work=tmp_path, lights_follow=follow)
+        for name, pose in (("front", Pose(np.array([0.0, 0.0, 0.8]), np.array([0.0, 0.0, 0.0, 1.0]))), ("side", side)):
+            pictures[name, follow] = performer.render(HeadState(), CAMERA, pose, 64, samples=4, seed=0)
+    np.testing.assert_array_equal(pictures["front", False], pictures["front", True])
+    room, along = (pictures["side", follow] for follow in (False, True))
+    np.testing.assert_allclose(room[..., 3], along[..., 3], atol=0.05)
+    solid = (room[..., 3] > 0.99) & (along[..., 3] > 0.99)
+    assert along[..., :3][solid].mean() > 1.3 * room[..., :3][solid].mean()
+
+
 SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "shoots" / "small"
 NEAR = 0.5  # levels of 255 in the mean: another seed is 1.6 away, another moment 2.7
 
