@@ -49,7 +49,7 @@ def empty_scene() -> None:
 
 
 def light_from(T_world_camera: Pose) -> None:
-    """The lights go round the head with a camera: it sees the front of the light's set-up, as the frontal camera does."""
+    """The lights go round the head with a camera: it sees the light's front, as the frontal camera does."""
     objects = require_blender().data.objects
     turn = Pose(np.zeros(3), T_world_camera.orientation)
     for name, (position, *_) in _LIGHTS.items():

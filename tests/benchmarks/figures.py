@@ -75,25 +75,45 @@ def views() -> list[str]:
         "",
         f"The bundled avatar from the {report['cameras']} cameras of the shoot *{report['shoot']}*, "
         f"{report['moments']} moments, a shoot of its own, against true pictures "
-        "(`visavis evaluate performer.avatar --views DIR --json views.json`). *tracked*: the head as it was "
-        "found in the frontal camera's pictures. *exact*: poses and expressions from the truth. "
-        "PSNR in dB, on the face; outline: the mask against the true matte (IoU).",
+        "(`visavis evaluate performer.avatar --views DIR --json views.json`). *landmarks*: the head where MediaPipe's "
+        "landmarks put it in the frontal camera's pictures; *tracked*: the same, refined until the avatar's drawing "
+        "lies on the picture; *exact*: poses and expressions from the truth. PSNR in dB, on the face; outline: the "
+        "mask against the true matte (IoU).",
         "",
-        "| geometry | model | " + " | ".join(f"{yaw}°" for yaw in _yaws(report)) + " | outline |",
-        "|---|---|" + "---|" * (len(_yaws(report)) + 1),
+        *_view_table(report),
+        "",
     ]
+    if (RESULTS / "views_light.json").exists():
+        lines += [
+            "The same with the lights taken along with each camera (`shoot portrait --light camera`), as a clip of one "
+            "camera saw every side of the head:",
+            "",
+            *_view_table(load("views_light")),
+            "",
+        ]
+    if (RESULTS / "light.json").exists():
+        light = load("light")["face_psnr"]
+        lines += [
+            "A head that turned in the clip was lit from another side than one that a camera goes round. The true "
+            "pictures of both differ, on the face, by "
+            + ", ".join(f"{value:.1f} dB at {yaw}°" for yaw, value in light.items())
+            + " (0°: the noise; `python -m tests.benchmarks.bench_light`): no clip of one camera under a still light "
+            "tells more.",
+            "",
+        ]
+    return lines
+
+
+def _view_table(report: dict[str, Any]) -> list[str]:
+    yaws = _yaws(report)
+    rows = []
     for geometry, block in report["geometry"].items():
         for model, bins in block["models"].items():
-            cells = " | ".join(f"{bins[yaw]['face']['psnr']:.2f}" for yaw in _yaws(report))
-            outline = ", ".join(f"{bins[y]['outline_iou']:.3f}" for y in _yaws(report) if "outline_iou" in bins[y])
-            lines.append(f"| {geometry} | {model.replace('_', ' ')} | {cells} | {outline} |")
-    return [
-        *lines,
-        "",
-        "What the tracked head loses towards the sides beyond the exact one is the tracking's: one camera hardly tells",
-        "how far away the head is and how deep the face, and a new view shows both.",
-        "",
-    ]
+            cells = " | ".join(f"{bins[yaw]['face']['psnr']:.2f}" for yaw in yaws)
+            outline = ", ".join(f"{bins[y]['outline_iou']:.3f}" for y in yaws if "outline_iou" in bins[y])
+            rows.append(f"| {geometry} | {model.replace('_', ' ')} | {cells} | {outline} |")
+    head = "| geometry | model | " + " | ".join(f"{yaw}°" for yaw in yaws) + " | outline |"
+    return [head, "|---|---|" + "---|" * (len(yaws) + 1), *rows]
 
 
 def _yaws(report: dict[str, Any]) -> list[str]:

@@ -42,8 +42,9 @@ ABOUT = {
     "much a surface point's colour changes where the truth's does not. *Hand-over* is the step to a new cache; the "
     "*jump* is how much one frame's picture changes with the cache. A camera's noise, which no model draws, is in all "
     "but the jump.",
-    "views": "A rendered shoot's cameras are the truth, by their yaw. *tracked*: the head as found in the first "
-    "camera's pictures; *exact*: poses and weights from the truth.",
+    "views": "A rendered shoot's cameras are the truth, by their yaw. *landmarks*: the head where MediaPipe's "
+    "landmarks put it in the first camera's pictures; *tracked*: the same, refined until the avatar's drawing lies on "
+    "the picture; *exact*: poses and weights from the truth.",
     "camera": "A rendered shoot's cameras are the truth; the cache is drawn from some degrees aside.",
 }
 
