@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from models.training.trainer import Trainer
 
 
+WARPS_PER_CACHE = 2  # at which flicker is measured
+
+
 @dataclass(frozen=True)
 class AblateConfig:
     """Compare variants of the networks: each is trained alike, then measured on held-out frames.
@@ -250,9 +253,18 @@ class _Ablation:
             "macs": count_macs(variant.config)._asdict(),
             "ms": network_ms(network)._asdict(),
             "figures": figures,
+            "flicker": self._flicker(network),
         }
         self._write()
         return figures[variant.row]
+
+    def _flicker(self, network: AvatarNetwork) -> dict[str, Any]:
+        """From frame to frame, two warps to a cache; empty without a warp, or where no held-out run is long enough."""
+        from models.evaluation.flicker import evaluate_flicker, steps_of
+
+        if network.warp is None or not steps_of(self.test, self.split.block, WARPS_PER_CACHE):
+            return {}
+        return evaluate_flicker(network, self.store, self.test, self.split.block, (WARPS_PER_CACHE,))
 
     def _trainer(self, variant: Variant) -> Trainer:
         from models.training.trainer import Recipe, Trainer

@@ -90,10 +90,11 @@ def evaluate_flicker(
     warps_per_cache: Sequence[int] = WARPS_PER_CACHE,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """{"truth", "G", "warp_Kx"...}: "frame" and "face" are means over steps. "truth" is the truth's own change, the
-    others what a model adds. warp_Kx holds "hand_over" and "elsewhere" too, their "ratio" (K > 1), and "jump": by how
-    much the picture of one and the same frame changes when it is drawn from the new cache instead of the old one. What
-    no model can draw, such as a camera's noise, is in all of them but the jump.
+    """{"truth", "G", "warp_Kx", "mesh_Kx"...}: "frame" and "face" are means over steps. "truth" is the truth's own
+    change, the others what a model adds; mesh is our warp without its residual: what of a pulse is the moved picture's
+    own. Both hold "hand_over" and "elsewhere" too, their "ratio" (K > 1), and "jump": by how much the picture of one
+    and the same frame changes when it is drawn from the new cache instead of the old one. What no model can draw, such
+    as a camera's noise, is in all of them but the jump.
 
     Every step is taken in all K phases of the schedule, so that hand-overs and other steps see the same motion.
     Raises ValueError for no step, or without a warp.
@@ -104,27 +105,25 @@ def evaluate_flicker(
         raise ValueError("no held-out run is long enough")
     truth: list[Change] = []
     generator: list[Change] = []
-    hand_over: dict[int, list[Change]] = {k: [] for k in warps_per_cache}
-    elsewhere: dict[int, list[Change]] = {k: [] for k in warps_per_cache}
-    jump: dict[int, list[Change]] = {k: [] for k in warps_per_cache}
+    found: dict[tuple[str, int], _Stream] = {}
     drawn: dict[int, DrawnFrame] = {}
-    warped: dict[tuple[int, int], Tensor] = {}
+    warped: dict[tuple[int, int], dict[str, Tensor]] = {}
 
     def draw(i: int) -> DrawnFrame:
         if i not in drawn:
             drawn[i] = draw_frame(network, store, i)
         return drawn[i]
 
-    def warp(cached: int, target: int) -> Tensor:
+    def warp(cached: int, target: int) -> dict[str, Tensor]:
         if (cached, target) not in warped:
-            warped[cached, target] = warp_frame(network, store, draw(cached), draw(target))["warp"]
+            warped[cached, target] = warp_frame(network, store, draw(cached), draw(target))
         return warped[cached, target]
 
     longest = max(warps_per_cache)
     for b in sorted(set().union(*steps.values())):
         a = b - 1
         drawn = {i: d for i, d in drawn.items() if i >= a - longest}
-        warped = {pair: picture for pair, picture in warped.items() if pair[1] >= a}
+        warped = {pair: pictures for pair, pictures in warped.items() if pair[1] >= a}
         step = Step(store, draw(a), draw(b))
         truth.append(step.mean(step.truth))
         generator.append(step.flicker(draw(a).g, draw(b).g))
@@ -134,23 +133,38 @@ def evaluate_flicker(
             for phase in range(k):  # b is the frame `phase + 1` after its cache
                 first = k + phase + 1  # the same step, late enough in a stream to have a cache before
                 caches = [cache_frame(first - back, k) + b - first for back in (1, 0)]
-                change = step.flicker(warp(caches[0], a), warp(caches[1], b))
-                (hand_over if is_hand_over(first, k) else elsewhere)[k].append(change)
-            jump[k].append(step.mean(warp(a, b) - warp(a - k, b)))
+                before, after = warp(caches[0], a), warp(caches[1], b)
+                for name in after:
+                    stream = found.setdefault((name, k), _Stream([], [], []))
+                    changes = stream.hand_over if is_hand_over(first, k) else stream.elsewhere
+                    changes.append(step.flicker(before[name], after[name]))
+            new, old = warp(a, b), warp(a - k, b)
+            for name in new:
+                found[name, k].jump.append(step.mean(new[name] - old[name]))
         tick()
     report: dict[str, Any] = {"truth": _means(truth), "G": _means(generator)}
-    for k in warps_per_cache:
-        if not hand_over[k]:
-            continue
-        row = _means(hand_over[k] + elsewhere[k])  # one hand-over among K steps, as in a stream
-        row["hand_over"], row["jump"] = _means(hand_over[k]), _means(jump[k])
-        if elsewhere[k]:
-            row["elsewhere"] = _means(elsewhere[k])
-            row["ratio"] = {
-                name: round(row["hand_over"][name] / max(row["elsewhere"][name], 1e-9), 3) for name in Change._fields
-            }
-        report[f"warp_{k}x"] = row
+    for (name, k), stream in found.items():
+        report[f"{name}_{k}x"] = _summary(stream)
     return report
+
+
+class _Stream(NamedTuple):
+    """What was measured of one model at one number of warps per cache."""
+
+    hand_over: list[Change]
+    elsewhere: list[Change]
+    jump: list[Change]
+
+
+def _summary(stream: _Stream) -> dict[str, Any]:
+    row = _means(stream.hand_over + stream.elsewhere)  # one hand-over among K steps, as in a stream
+    row["hand_over"], row["jump"] = _means(stream.hand_over), _means(stream.jump)
+    if stream.elsewhere:
+        row["elsewhere"] = _means(stream.elsewhere)
+        row["ratio"] = {
+            name: round(row["hand_over"][name] / max(row["elsewhere"][name], 1e-9), 3) for name in Change._fields
+        }
+    return row
 
 
 def _means(changes: list[Change]) -> dict[str, Any]:

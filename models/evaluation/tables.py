@@ -18,6 +18,7 @@ _PATTERNS = (
     (r"warp_d(\d+)", "warp, {} from the cache"),
     (r"mesh_d(\d+)", "mesh motion alone, {}"),
     (r"warp_(\d+x)", "warp {}"),
+    (r"mesh_(\d+x)", "mesh motion alone, {}"),
 )
 
 

@@ -17,6 +17,7 @@ from models.network.config import NetworkConfig
 
 WARP_1X, WARP_2X, LATE, ON_TIME, MESH = "warp_1x", "warp_2x", "late_1", "G_d1", "mesh_d1"
 _ROWS_AT = {WARP_1X: "warp_d{}", WARP_2X: "warp_d{}", LATE: "late_{}", ON_TIME: "G_d{}", MESH: "mesh_d{}"}
+_PULSES = {WARP_1X: "warp_2x", WARP_2X: "warp_2x", MESH: "mesh_2x"}
 PAPERS_BEST, MESH_ALONE, OURS = "our G, the paper's warp, mended skips", "our G, mesh motion alone", "ours 1x"
 
 
@@ -205,7 +206,8 @@ def tables(report: dict[str, Any], level: int = 2) -> list[str]:
         f"{s['size']} px, width {s['width']}; {s['steps']} steps of {s['pairs']} pairs, seed {s['seed']}; split "
         f"{s['split']}: {s['train_frames']} frames to train on, {s['test_frames']} held-out ones to judge by. PSNR in "
         "dB; face: on the face's box; to G: against G's own picture. GMAC and ms of G's whole pass and of one warp, "
-        f"networks only, as trained, in float32; ms are one thread's own time on {report['machine']}.",
+        f"networks only, as trained, in float32; ms are one thread's own time on {report['machine']}. Pulse: flicker "
+        "on the face at the hand-over to a new cache over that elsewhere, two warps to a cache.",
     ]
     for group, plan in report["plan"].items():
         rows = [_line(entry, report["runs"][entry["run"]], faces) for entry, faces in _measured(report, plan)]
@@ -214,7 +216,7 @@ def tables(report: dict[str, Any], level: int = 2) -> list[str]:
         distances = " / ".join(map(str, DISTANCES))
         titles = (
             group, "G", "PSNR", "SSIM", "L1", "face", "to G", f"face at distance {distances}", "G GMAC", "warp GMAC",
-            "G ms", "warp ms",
+            "G ms", "warp ms", "pulse",
         )  # fmt: skip
         lines += [
             "",
@@ -258,13 +260,14 @@ def _gains(faces: dict[str, Faces]) -> list[str]:
         if OURS in faces and rival in faces:
             pairs = zip(DISTANCES, faces[OURS], faces[rival], strict=True)
             gains = [f"{a - b:+.2f} at {d}" for d, a, b in pairs if a is not None and b is not None]
-            lines += ["", f"Ours over {words}, on the same G's shape, face, in dB: {', '.join(gains)}."]
+            lines += ["", f"Ours over {words}, on the face, in dB: {', '.join(gains)}."]
     return lines
 
 
 def _line(entry: dict[str, Any], run: dict[str, Any], faces: Faces) -> str:
     row = run["figures"][entry["row"]]
     has_warp = entry["row"] in (WARP_1X, WARP_2X)
+    pulse = run.get("flicker", {}).get(_PULSES.get(entry["row"]))
     return _joined(
         (
             entry["name"],
@@ -279,6 +282,9 @@ def _line(entry: dict[str, Any], run: dict[str, Any], faces: Faces) -> str:
             f"{run['macs']['warp'] / 1e9:.3f}" if has_warp else "-",
             f"{run['ms']['cache']:.1f}",
             f"{run['ms']['warp']:.1f}" if has_warp else "-",
+            f"{pulse['ratio']['face']:.3f}"
+            if (pulse := run.get("flicker", {}).get(_PULSES.get(entry["row"])))
+            else "-",
         )
     )
 

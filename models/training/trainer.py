@@ -47,7 +47,7 @@ class Recipe:
     perceptual_weight: float = 0.25
     mask_weight: float = 0.2
     warp_weight: float = 1.0
-    steady_weight: float = 1.0
+    steady_weight: float = 2.0
     face_weight: float = 0.5
     seed: int = 0
     half: bool = True  # bfloat16 where the arithmetic allows

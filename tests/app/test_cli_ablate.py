@@ -73,6 +73,7 @@ def test_groups_share_what_is_the_same_and_own_g_is_trained_along(made: tuple[Pa
     runs = [report["runs"][entry["run"]] for entry in report["plan"]["backbones"]]
     assert runs[0]["macs"]["generator"] != runs[2]["macs"]["generator"] and all(run["g"] == "own" for run in runs)
     assert all(run["ms"]["warp"] > 0 for run in runs)
+    assert all(run["flicker"]["warp_2x"]["ratio"]["face"] > 0 for run in runs)
 
 
 def test_an_avatars_g_can_be_the_shared_one(made: tuple[Path, Track], tmp_path: Path) -> None:

@@ -68,9 +68,11 @@ def test_every_phase_of_the_schedule_is_measured(
         return frame
 
     monkeypatch.setattr(flicker, "draw_frame", drawn)
-    monkeypatch.setattr(
-        flicker, "warp_frame", lambda n, s, cached, target: {"warp": target.truth + 0.002 * index[id(cached)]}
-    )
+
+    def warped(network_, store_, cached, target):  # type: ignore[no-untyped-def]
+        return {"warp": target.truth + 0.002 * index[id(cached)], "mesh": target.truth}
+
+    monkeypatch.setattr(flicker, "warp_frame", warped)
     rows = evaluate_flicker(network, store, split.test, split.block, (1, 2, 4))
     for k in (2, 4):
         row = rows[f"warp_{k}x"]
@@ -79,6 +81,7 @@ def test_every_phase_of_the_schedule_is_measured(
         assert row["hand_over"]["face"] == pytest.approx(k * 0.51, abs=2e-3) and row["elsewhere"]["face"] < 2e-3
         assert row["jump"]["face"] == pytest.approx(k * 0.51, abs=2e-3)
         assert row["frame"] == pytest.approx(0.51, abs=2e-3), "the mean of a stream, in which one of K steps is one"
+    assert rows["mesh_2x"]["jump"]["face"] == rows["mesh_2x"]["hand_over"]["face"] == 0, "each model by itself"
     assert rows["warp_1x"]["face"] == pytest.approx(0.51, abs=2e-3) and "ratio" not in rows["warp_1x"]
 
 
@@ -90,5 +93,6 @@ def test_real_warps_have_a_ratio(store: FrameStore, network: AvatarNetwork, spli
         assert row["ratio"][area] == pytest.approx(row["hand_over"][area] / row["elsewhere"][area], abs=2e-3)
         assert rows["truth"][area] > 0 and rows["G"][area] > 0
     assert len(ticks) == 8 - 3
+    assert rows["mesh_2x"].keys() == row.keys() and rows["mesh_2x"]["jump"] != row["jump"]
     with pytest.raises(ValueError, match="long enough"):
         evaluate_flicker(network, store, split.test[:3], split.block, (2,))

@@ -56,6 +56,12 @@ def test_texture_is_read_from_the_bottom_left() -> None:
     assert sample_texture(image, uv, torch.zeros(1, 1, 1, 1)).item() == 0
 
 
+def test_views_sampled_together_are_each_its_own() -> None:
+    image, uv, coverage = torch.rand(1, 3, 8, 8), torch.rand(2, 5, 6, 2), torch.rand(2, 1, 5, 6)
+    alone = [sample_texture(image, uv[k : k + 1], coverage[k : k + 1]) for k in range(2)]
+    torch.testing.assert_close(sample_texture(image, uv, coverage), torch.cat(alone), rtol=0, atol=0)
+
+
 def test_merged_texture_is_the_sum_of_its_levels() -> None:
     texture = NeuralTexture(32, 3, 4)
     assert texture.merged().shape == (1, 4, 32, 32)

@@ -9,7 +9,7 @@ from models.errors import UserError
 from models.evaluation.offline import draw_frame, evaluate, late_frame, warp_frame
 from models.network.avatar_network import AvatarNetwork
 from models.network.config import NetworkConfig
-from models.network.warp import MotionWarp
+from models.network.warp import Cache, MotionWarp, Target, WarpOutput
 from models.training.frames import FrameStore, stack_views
 from models.training.losses import GradientPyramid, VggPerceptual, masked_l1
 from models.training.parallel import Ranks
@@ -267,6 +267,18 @@ def test_a_steady_warp_depends_less_on_its_cache(store: FrameStore) -> None:
         return total
 
     assert jump(4.0) < 0.9 * jump(0.0)
+
+
+def test_steadiness_compares_pictures_of_one_frame(store: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warp whose picture tells which frame it was asked for, and nothing of the cache, is steady already."""
+    t = trainer(store, 1)
+
+    def told(cache: Cache, target: Target) -> WarpOutput:
+        shade = target.state.sum(dim=1).sigmoid()[:, None, None, None] + 0 * cache.rgb
+        return WarpOutput(shade, torch.ones_like(cache.mask))
+
+    monkeypatch.setattr(t.network, "redraw", told)
+    assert t.step()["steady"] == 0
 
 
 def test_only_a_warp_that_moves_its_cache_is_held_steady(store: FrameStore) -> None:
