@@ -35,6 +35,7 @@ class Pool(Protocol):
     @property
     def warps_per_cache(self) -> int: ...
     def submit(self, request: ViewRequest) -> bool: ...
+    def amend(self, request: ViewRequest) -> bool: ...
     def poll(self) -> Sequence[RenderedFrame | WorkerFailed]: ...
     def wait(self, timeout_s: float) -> bool: ...
     def set_warps_per_cache(self, k: int) -> None: ...
@@ -145,6 +146,19 @@ class LiveSession:
     ) -> bool:
         """The head for both eyes of a headset at that time. False when the pool took nothing (which it counts)."""
         return self._submit(max(display_time_ns, self._last_display_ns + 1), pose_time_ns, left, right, head)
+
+    def amend_stereo(
+        self, frame_id: int, display_time_ns: int, pose_time_ns: int, left: EyeView, right: EyeView, head: HeadState
+    ) -> bool:
+        """Newer eyes for the frame that was asked for last, if no worker has taken it up yet; False: one has."""
+        if frame_id != self.last_submitted_id:
+            return False
+        display_ns = max(display_time_ns, self._last_display_ns)
+        view = (left.T_world_eye, left.camera, head, right)
+        if not self.pool.amend(ViewRequest(frame_id, display_ns, pose_time_ns, *view)):
+            return False
+        self._last_display_ns = display_ns
+        return True
 
     def _submit(self, display_ns: int, now: int, eye: EyeView, second: EyeView | None, head: HeadState) -> bool:
         frame_id = self._next_id

@@ -126,6 +126,17 @@ class RendererPool:
             self._carry_out(self._schedule.requested(request.frame_id))
             return request.frame_id in self._requests
 
+    def amend(self, request: ViewRequest) -> bool:
+        """Put a newer view in the place of one that no worker has taken up yet, known by its frame id. False, and
+        nothing is changed, when it is too late for that or the view cannot be drawn."""
+        with self.lock:
+            if not self._schedule.waits(request.frame_id) or not _is_drawable(request):
+                return False
+            self._requests[request.frame_id] = (request, self._requests[request.frame_id][1])
+            if self._latest is not None and self._latest.frame_id == request.frame_id:
+                self._latest = request
+            return True
+
     def poll(self) -> list[RenderedFrame | WorkerFailed]:
         """What has happened since the last call: failures, then frames with strictly increasing ids. Never blocks."""
         now = self._clock()

@@ -118,6 +118,10 @@ class Schedule:
     def alive(self) -> int:
         return sum(w.alive for w in self._workers)
 
+    def waits(self, frame_id: int) -> bool:
+        """Whether the frame is wanted and no worker has been told so."""
+        return frame_id in self._pending
+
     def role(self, worker: int) -> str:
         """ "dead", "caching", "warping" or "idle"."""
         w = self._workers[worker]

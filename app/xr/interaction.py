@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import moderngl
 
 from app.actions import Action, Do
-from app.xr.panel import WIDTH_M, Panel
+from app.xr.panel import SCALE, WIDTH_M, Panel
 from app.xr.sketch import Sketch
 from models.geometry import Pose
 from tracking.room import Eye
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class Interaction:
     """Of one VR session. `hands`: what they do; `panel`, and `board` where it hangs, None while it is hidden."""
 
-    def __init__(self, ctx: moderngl.Context) -> None:
+    def __init__(self, ctx: moderngl.Context, scale: float = SCALE) -> None:
+        """scale: of the panel's letters."""
         self.hands = RoomHands()
-        self.panel = Panel(ctx)
+        self.panel = Panel(ctx, scale)
         self.board: Board | None = None
         self._sketch = Sketch(ctx)
         self._stood: Pose | None = None  # the anchor that the board hangs beside
         self._steps: list[str] = []
+        self._step = 0  # of painting the panel
         self._updated_ns = 0
 
     def step(self, step: str) -> None:
@@ -48,13 +50,25 @@ class Interaction:
         self._hang(app.settings.overlay_visible, viewer, anchor)
         return anchor
 
-    def paint(self, app: LiveApp, now_ns: int) -> None:
+    def paint(self, app: LiveApp, now_ns: int, by_steps: bool = False) -> None:
         """Draw the panel if it is due, and ask the app for what was pressed on it. GL's target is another afterwards.
 
-        That takes some milliseconds: best while the workers are busy."""
-        if self.board is not None and self.panel.due(now_ns):
+        by_steps: only the next third of that, as it would take too long for one cycle.
+        """
+        if self.board is None:
+            self._step = 0
+        elif self._step == 0 and self.panel.due(now_ns):
+            app.overlay_model()  # figures are counted anew, and are as fresh in the next cycle
+            self._step = 1
+        elif self._step == 1:
             for action in self.panel.draw(app.overlay_model(), now_ns):
                 app.ask(action)
+            self._step = 2
+        elif self._step == 2:
+            self.panel.finish()
+            self._step = 0
+        if not by_steps and self._step:
+            self.paint(app, now_ns)
 
     def _hang(self, visible: bool, viewer: Pose, anchor: Pose) -> None:
         """Beside the head; it stays where it is until the head is moved."""

@@ -63,6 +63,14 @@ class FakePool:
             self.finish()
         return True
 
+    def amend(self, request: ViewRequest) -> bool:
+        """All but the oldest pending one wait."""
+        for i in range(1, len(self.pending)):
+            if self.pending[i].frame_id == request.frame_id:
+                self.pending[i] = request
+                return True
+        return False
+
     def finish(self) -> None:
         self.out.append(rendered(self.pending.popleft()))
 

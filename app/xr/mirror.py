@@ -1,0 +1,122 @@
+"""What a window shows of a VR session, and when: after the headset has what it waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import moderngl
+
+from app.blit import WHOLE, Quad
+from app.xr.interaction import Interaction
+from app.xr.scene import RoomScene
+from app.xr.session import Frame
+from models.geometry import Pose
+from renderer.messages import EyeView, RenderedFrame
+from tracking.room import Eye, Fov
+
+if TYPE_CHECKING:
+    from app.live import LiveApp
+    from app.presenter import Presenter
+
+SLOW_NS = 100_000_000  # between two mirrored pictures where the processor draws them
+
+
+def part(of: Fov, cut: Fov) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of `cut` in a picture of `of`, both in [0, 1], from its lower left corner."""
+    left, right, up, down = of.tangents
+    l, r, u, d = cut.tangents  # noqa: E741
+    return (
+        (l - left) / (right - left), (u - down) / (up - down), (r - left) / (right - left), (d - down) / (up - down)
+    )  # fmt: skip
+
+
+class Mirror:
+    """Of one VR session. slow: the processor draws. Then the window gets a picture only each SLOW_NS, unless each is
+    recorded: a copy of what was drawn for the headset, enlarged; else it is drawn once more, as sharp as the window is.
+    """
+
+    def __init__(self, presenter: Presenter, scene: RoomScene, interaction: Interaction, slow: bool) -> None:
+        self._presenter, self._scene, self._interaction, self._slow = presenter, scene, interaction, slow
+        self._shown_ns = 0
+        self._due = False
+        self._eyes: tuple[Eye, ...] = ()
+        self._anchor = Pose()
+        self._display_ns = 0
+        self._copies: dict[int, moderngl.Framebuffer] = {}  # by eye
+        self._copied: set[int] = set()  # of this cycle
+        self._quad: Quad | None = None
+
+    def begin(self, app: LiveApp, now_ns: int) -> None:
+        """A cycle begins."""
+        self._due = not self._slow or app.capture.wanted or now_ns - self._shown_ns >= SLOW_NS
+        self._copied.clear()
+        if self._due:
+            self._shown_ns = now_ns
+
+    def keep(self, index: int, picture: moderngl.Framebuffer) -> None:
+        """What eye `index` (0 left, 1 right) is about to be shown, in sRGB: it goes to the runtime and is not ours any
+        more."""
+        context = self._presenter.context
+        if not (self._slow and self._due) or context is None:
+            return
+        copy = self._copies.get(index)
+        if copy is None or copy.size != picture.size:
+            self._forget(index)
+            copy = self._copies[index] = context.framebuffer([context.texture(picture.size, 4)])
+        context.copy_framebuffer(copy, picture)
+        self._copied.add(index)
+
+    def show(
+        self, app: LiveApp, newest: RenderedFrame | None, eyes: tuple[Eye, Eye], anchor: Pose, frame: Frame
+    ) -> None:
+        """The headset has its pictures. eyes: in the room, as it was given them. newest: the picture that came in this
+        cycle, if one did."""
+        if self._due:
+            self._eyes = eyes[: 2 if app.settings.vr_mirror == "both" else 1]
+            self._anchor, self._display_ns = anchor, frame.display_ns
+            app.show(newest, self)
+        else:
+            app.pass_over(newest)
+        if not (self._slow and self._due):  # one thing at a time
+            self._interaction.paint(app, app.session.clock_ns(), self._slow)
+
+    def upload(self, frame: RenderedFrame) -> None:
+        """Both eyes' pictures are uploaded already."""
+
+    def draw(self, eye: EyeView | None = None) -> None:
+        """The left eye's view, or both side by side. `eye` is a window's; here the headset has been asked."""
+        self._presenter.use()
+        width, height = self._presenter.size
+        each = width // len(self._eyes)
+        for index, seen in enumerate(self._eyes):
+            cut = seen.fov.cut_to(each / height)
+            left = index * each
+            if index in self._copied:
+                self._draw_copy(index, part(seen.fov, cut), (left, 0, left + each, height))
+            else:
+                fitted = Eye(seen.T_world_eye, cut)
+                there = fitted.seen_from(self._anchor)
+                self._scene.draw(index, there, (each, height), self._display_ns, left=left)
+                self._interaction.draw(fitted)
+
+    def _draw_copy(self, index: int, source: tuple[float, ...], rect: tuple[float, ...]) -> None:
+        context, picture = self._presenter.context, self._copies[index].color_attachments[0]
+        assert context is not None and isinstance(picture, moderngl.Texture)
+        if self._quad is None:
+            self._quad = Quad(context)
+        context.viewport = (0, 0, *self._presenter.size)
+        context.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE | moderngl.BLEND)
+        self._quad.draw(picture, self._presenter.size, rect, source, WHOLE)
+
+    def _forget(self, index: int) -> None:
+        copy = self._copies.pop(index, None)
+        if copy is not None:
+            for attachment in copy.color_attachments:
+                attachment.release()
+            copy.release()
+
+    def release(self) -> None:
+        for index in (0, 1):
+            self._forget(index)
+        if self._quad is not None:
+            self._quad.release()
