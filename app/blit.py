@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.interop import MemoryUpload, Upload, cuda_devices, open_upload
 from app.relief import Relief
-from assets import asset_path
+from app.shaders import load_program
 from renderer.extent import opaque_spans
 from renderer.messages import EyeView, RenderedFrame
 
@@ -48,11 +48,7 @@ class Quad:
     """Draws a texture into a rectangle of the viewport. Of one GL context; use from its thread only."""
 
     def __init__(self, ctx: moderngl.Context) -> None:
-        shaders = asset_path("shaders")
-        self._program = ctx.program(
-            vertex_shader=(shaders / "blit.vert").read_text(encoding="utf-8"),
-            fragment_shader=(shaders / "blit.frag").read_text(encoding="utf-8"),
-        )
+        self._program = load_program(ctx, "blit.vert", "blit.frag")
         self._strip = ctx.vertex_array(self._program, [])
 
     def draw(

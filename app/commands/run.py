@@ -196,8 +196,8 @@ def _enter_vr(app: LiveApp, demanded: bool) -> None:
 
 def _check(config: RunConfig) -> None:
     for name, low, high in (
-        ("frames", 1, 10**9), ("fps", 0.1, 1000), ("resolution", 64, 2048), ("eye_size", 16, 8192), ("screen_width_m", 0.05, 10),
-        ("viewing_distance_m", 0.2, 10),
+        ("frames", 1, 10**9), ("fps", 0.1, 1000), ("resolution", 64, 2048), ("eye_size", 16, 8192),
+        ("screen_width_m", 0.05, 10), ("viewing_distance_m", 0.2, 10),
     ):  # fmt: skip
         value = getattr(config, name)
         if value is not None and not low <= value <= high:  # also false for NaN

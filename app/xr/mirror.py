@@ -37,18 +37,23 @@ class Mirror:
 
     def __init__(self, presenter: Presenter, scene: RoomScene, interaction: Interaction, slow: bool) -> None:
         self._presenter, self._scene, self._interaction, self._slow = presenter, scene, interaction, slow
-        self._shown_ns = 0
-        self._due = False
+        self._began_ns = self._shown_ns = 0
+        self._due = self._free = False
         self._eyes: tuple[Eye, ...] = ()
         self._anchor = Pose()
         self._display_ns = 0
         self._copies: dict[int, moderngl.Framebuffer] = {}  # by eye
         self._copied: set[int] = set()  # of this cycle
-        self._quad: Quad | None = None
+        context = presenter.context
+        self._quad = Quad(context) if slow and context is not None else None
 
-    def begin(self, app: LiveApp, now_ns: int) -> None:
-        """A cycle begins."""
-        self._due = not self._slow or app.capture.wanted or now_ns - self._shown_ns >= SLOW_NS
+    def begin(self, app: LiveApp, now_ns: int, newest: RenderedFrame | None) -> None:
+        """A cycle begins. newest: the picture that came in it, if one did. Where the processor draws, a cycle in which
+        one has come has enough to do with that, and the window waits a little."""
+        self._began_ns = now_ns
+        waited_ns = now_ns - self._shown_ns
+        self._free = newest is None or waited_ns >= 2 * SLOW_NS
+        self._due = not self._slow or app.capture.wanted or (self._free and waited_ns >= SLOW_NS)
         self._copied.clear()
         if self._due:
             self._shown_ns = now_ns
@@ -77,8 +82,9 @@ class Mirror:
             app.show(newest, self)
         else:
             app.pass_over(newest)
-        if not (self._slow and self._due):  # one thing at a time
-            self._interaction.paint(app, app.session.clock_ns(), self._slow)
+        now = app.session.clock_ns()
+        if not self._slow or (self._free and not self._due and now < self._began_ns + frame.period_ns // 2):
+            self._interaction.paint(app, now, self._slow)
 
     def upload(self, frame: RenderedFrame) -> None:
         """Both eyes' pictures are uploaded already."""
@@ -101,9 +107,7 @@ class Mirror:
 
     def _draw_copy(self, index: int, source: tuple[float, ...], rect: tuple[float, ...]) -> None:
         context, picture = self._presenter.context, self._copies[index].color_attachments[0]
-        assert context is not None and isinstance(picture, moderngl.Texture)
-        if self._quad is None:
-            self._quad = Quad(context)
+        assert context is not None and self._quad is not None and isinstance(picture, moderngl.Texture)
         context.viewport = (0, 0, *self._presenter.size)
         context.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE | moderngl.BLEND)
         self._quad.draw(picture, self._presenter.size, rect, source, WHOLE)

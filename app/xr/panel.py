@@ -27,14 +27,14 @@ def size(scale: float) -> tuple[int, int]:
 
 
 class Panel:
-    """Of one GL context; use from its thread only. `texture`: row 0 at the bottom. `overlay.rects` are in its pixels,
-    from the top left corner."""
+    """Of one GL context; use from its thread only. `size`: of its picture. `texture`: row 0 at the bottom.
+    `overlay.rects` are in its pixels, from the top left corner."""
 
     def __init__(self, ctx: moderngl.Context, scale: float = SCALE) -> None:
         self._ctx = ctx
-        self._size = size(scale)
+        self.size = size(scale)
         drain_errors(ctx)
-        self.texture = ctx.texture(self._size, 4)
+        self.texture = ctx.texture(self.size, 4)
         # Before anything is attached: Mesa moves a texture that gets its smaller levels later, and would go on drawing
         # into the place where it was.
         self.texture.build_mipmaps()
@@ -57,7 +57,7 @@ class Panel:
         io = self.host.io
         if pointer != self._pointer:
             self._pointer = pointer
-            x, y = (pointer[0] * self._size[0], pointer[1] * self._size[1]) if pointer is not None else (_AWAY, _AWAY)
+            x, y = (pointer[0] * self.size[0], pointer[1] * self.size[1]) if pointer is not None else (_AWAY, _AWAY)
             io.add_mouse_pos_event(x, y)
         if pressed != self._pressed:
             self._pressed = pressed
@@ -78,7 +78,7 @@ class Panel:
         self._framebuffer.clear(*self._background)
         self._framebuffer.color_mask = (True, True, True, False)  # ImGui's backend blends alpha as if it were a colour
         self._framebuffer.use()  # which is when a mask takes effect
-        self.host.new_frame(self._size, self._size, seconds)
+        self.host.new_frame(self.size, self.size, seconds)
         actions = self.overlay.draw(model)
         self.host.render()
         return actions

@@ -2,57 +2,80 @@
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import dataclass
 
 from app.session import LiveSession
 from app.xr.session import Frame, XrSession
+from models.arkit import HeadState
 from models.geometry import Pose
 from renderer.messages import EyeView, RenderedFrame
 from tracking.room import Eye, look_at_head, place_at_anchor
 
 IN_FLIGHT = 2  # one is drawn, the next one waits, and is kept up to date: no worker ever waits for the display's beat
-_LONGEST_NS = 200_000_000  # no pose is predicted further than that
+LONGEST_NS = 200_000_000  # no pose is predicted further than that
+
+
+@dataclass(slots=True)
+class _Asked:
+    frame_id: int
+    at_ns: int  # the display's moment when it was asked for
+    display_ns: int  # when it is to be seen
+    head: HeadState
 
 
 class Requests:
-    """Of one VR session. A request that no worker has taken up yet is asked anew in each cycle, with newer poses."""
+    """Of one VR session. A request that no worker has taken up yet is given newer eyes in each cycle."""
 
     def __init__(self) -> None:
         self._took_ns = 0.0  # smoothed: from the display's moment when it was asked for to that when it was first shown
-        self._asked: deque[tuple[int, int]] = deque(maxlen=16)  # frame id, the display's moment then
+        self._asked: list[_Asked] = []
 
-    def ahead(self, frame: Frame) -> int:
+    def ahead(self, period_ns: int) -> int:
         """How long after this cycle's moment, in whole cycles, what is asked for now can be expected to be shown."""
-        if frame.period_ns <= 0:
+        if period_ns <= 0:
             return 0
-        return round(min(self._took_ns, _LONGEST_NS) / frame.period_ns) * frame.period_ns
+        return round(min(self._took_ns, LONGEST_NS) / period_ns) * period_ns
 
     def ask(self, live: LiveSession, session: XrSession, frame: Frame, anchor: Pose) -> bool:
         """Whether a new frame was asked for. Raises HeadsetLost."""
-        later, now = self.ahead(frame), live.clock_ns()
+        now, last = live.clock_ns(), self._asked[-1] if self._asked else None
+        if last is not None and live.waits(last.frame_id):
+            eyes = session.locate(frame, max(last.display_ns - frame.display_ns, 0))
+            views = None if eyes is None else _views(eyes, anchor, last.head)
+            if views is not None:
+                live.amend_stereo(last.frame_id, last.display_ns, now, *views, last.head)
+            return False
+        if not live.can_request(IN_FLIGHT):
+            return False
+        later = self.ahead(frame.period_ns)
         eyes = session.locate(frame, later)
         if eyes is None:
             return False
         display_ns = frame.display_ns + later
         head = place_at_anchor(live.face_source.head(display_ns, now))
-        try:
-            left, right = (_view(eye.seen_from(anchor), head.T_world_head) for eye in eyes)
-        except ValueError:  # nearer than anything can be drawn; it has faded
+        views = _views(eyes, anchor, head)
+        if views is None or not live.request_stereo(display_ns, now, *views, head):
             return False
-        if self._asked and live.amend_stereo(self._asked[-1][0], display_ns, now, left, right, head):
-            self._asked[-1] = (self._asked[-1][0], frame.display_ns)
-            return False
-        if not live.can_request(IN_FLIGHT) or not live.request_stereo(display_ns, now, left, right, head):
-            return False
-        self._asked.append((live.last_submitted_id, frame.display_ns))
+        self._asked = [
+            *self._asked[1 - IN_FLIGHT :],
+            _Asked(live.last_submitted_id, frame.display_ns, display_ns, head),
+        ]
         return True
 
-    def came(self, shown: RenderedFrame, frame: Frame) -> None:
-        """It is shown for the first time in this cycle."""
-        for frame_id, asked_ns in self._asked:
-            if frame_id == shown.frame_id:
-                self._took_ns += (frame.display_ns - asked_ns - self._took_ns) / 8
+    def came(self, shown: RenderedFrame, display_ns: int) -> None:
+        """It is shown for the first time, at the display's moment `display_ns`."""
+        for asked in self._asked:
+            if asked.frame_id == shown.frame_id:
+                self._took_ns += (display_ns - asked.at_ns - self._took_ns) / 8
 
 
-def _view(eye: Eye, head: Pose) -> EyeView:
-    return EyeView(*look_at_head(eye.T_world_eye.position, head.position))
+def _views(eyes: tuple[Eye, Eye], anchor: Pose, head: HeadState) -> tuple[EyeView, EyeView] | None:
+    """None nearer than anything can be drawn; it has faded."""
+    try:
+        left, right = (
+            EyeView(*look_at_head(eye.seen_from(anchor).T_world_eye.position, head.T_world_head.position))
+            for eye in eyes
+        )
+    except ValueError:
+        return None
+    return left, right

@@ -9,7 +9,7 @@ import moderngl
 import numpy as np
 
 from app.relief import Relief
-from assets import asset_path
+from app.shaders import load_program
 from models.geometry import Array
 from renderer.messages import EyeView, RenderedFrame
 from tracking.room import Eye, nearness_fade
@@ -29,12 +29,8 @@ class RoomScene:
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self._ctx = ctx
-        shaders = asset_path("shaders")
-        self._room = ctx.program(
-            vertex_shader=(shaders / "room.vert").read_text(encoding="utf-8"),
-            fragment_shader=(shaders / "room.frag").read_text(encoding="utf-8"),
-        )
-        self._room_strip = ctx.vertex_array(self._room, [])
+        self._rooms = {linear: load_program(ctx, "room.vert", "room.frag", linear) for linear in (False, True)}
+        self._room_strips = {linear: ctx.vertex_array(program, []) for linear, program in self._rooms.items()}
         self._reliefs = (Relief(ctx), Relief(ctx))
         self._textures: list[moderngl.Texture] = []
         self._head: Array | None = None
@@ -76,19 +72,22 @@ class RoomScene:
         ctx.clear(depth=1.0, viewport=(left, 0, *viewport))  # of colour, all is drawn over
         ctx.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE | moderngl.BLEND)
         pose = eye.T_world_eye
-        self._room["tangents"] = eye.fov.tangents
-        self._room["rotation"] = tuple(pose.rotation.T.ravel())
-        self._room["eye"] = tuple(pose.position)
-        self._room["floor_y"] = -FLOOR_BELOW_HEAD_M
-        self._room["linear"] = linear
-        self._room_strip.render(moderngl.TRIANGLE_STRIP, vertices=4)
+        room = self._rooms[linear]
+        room["tangents"] = eye.fov.tangents
+        room["rotation"] = tuple(pose.rotation.T.ravel())
+        room["eye"] = tuple(pose.position)
+        room["floor_y"] = -FLOOR_BELOW_HEAD_M
+        self._room_strips[linear].render(moderngl.TRIANGLE_STRIP, vertices=4)
         if self._head is None:
             return
         opacity = nearness_fade(pose.position, self._head) * staleness_fade(now_ns - self._time_ns)
         if opacity > 0:
             projection = eye.fov.projection(NEAR_M, FAR_M) @ pose.inverse().matrix()
-            self._reliefs[index].draw(projection, opacity, linear)
+            left_tangent, right_tangent, *_ = eye.fov.tangents
+            relief = self._reliefs[index]
+            pixels = relief.width * viewport[0] / (right_tangent - left_tangent)
+            relief.draw(projection, opacity, linear, pixels)
 
     def release(self) -> None:
-        for item in (*self._reliefs, *self._textures, self._room_strip, self._room):
+        for item in (*self._reliefs, *self._textures, *self._room_strips.values(), *self._rooms.values()):
             item.release()

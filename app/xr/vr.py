@@ -21,7 +21,7 @@ from app.xr.runtime import Description, HeadsetLost
 from app.xr.scene import FAR_M, NEAR_M, RoomScene
 from app.xr.session import Frame, XrSession
 from app.xr.states import Over, State
-from app.xr.timeliness import Timeliness
+from app.xr.timeliness import Timeliness, usable_cores, workers_beside_display
 from models.errors import UserError
 from models.geometry import Pose
 from renderer.messages import RenderedFrame
@@ -48,6 +48,7 @@ class VirtualReality:
         self.anchor: Pose | None = None
         self._presenter = presenter
         self._session: XrSession | None = None
+        self._live: LiveSession | None = None  # while there is a session
         self._scene: RoomScene | None = None
         self._interaction: Interaction | None = None
         self._mirror: Mirror | None = None
@@ -103,6 +104,7 @@ class VirtualReality:
         self._software = draws_in_software(context)
         largest = self._largest or (SOFTWARE_PX if self._software else None)
         self._session = XrSession(context, session.clock_ns, largest)
+        self._live = session
         self._description = self._session.description
         self._scene = RoomScene(context)
         self._interaction = Interaction(context, SLOW_SCALE if self._software else SCALE)
@@ -140,6 +142,9 @@ class VirtualReality:
         if self._session is not None:
             self._walked += [state.name for state in self._session.states.walked]
             self._session.close()
+        if self._live is not None:
+            self._live.set_at_work(None)
+            self._live = None
         if self._scene is not None:
             self._scene.release()
         if self._interaction is not None:
@@ -199,12 +204,15 @@ class VirtualReality:
         started = app.session.clock_ns()
         assert self._mirror is not None and self._timeliness is not None
         self._timeliness.hold()
-        self._mirror.begin(app, started)
+        if self._software:
+            devices = [worker.device for worker in app.session.pool.stats().workers]
+            app.session.set_at_work(workers_beside_display(devices, usable_cores()))
         newest: RenderedFrame | None = None
         with session.begun(frame) as submission:
             eyes = session.locate(frame) if frame.should_render else None
             if eyes is not None:
                 newest = self._newest(app, frame, eyes, started)
+                self._mirror.begin(app, started, newest)
                 submission.eyes = self._draw(app, session, frame, newest)
                 submission.near_far = (NEAR_M, FAR_M)
                 eyes = submission.eyes or eyes
@@ -243,7 +251,7 @@ class VirtualReality:
         if newest is not None:
             self._scene.upload(newest)
             self._latencies["to_warp"].add((frame.display_ns - newest.request.pose_time_ns) / 1e6)
-            self._requests.came(newest, frame)
+            self._requests.came(newest, frame.display_ns)
             if "worker_end" in newest.stamps_ns:
                 self._pace.add(newest.stamps_ns["worker_end"] - newest.request.pose_time_ns)
         located = clock()

@@ -14,7 +14,6 @@ from app.actions import VR_KEYS, Action, Do
 from app.live import LiveApp
 from app.settings import Settings
 from app.xr.interaction import Interaction
-from app.xr.panel import SIZE
 from app.xr.states import State
 from models.geometry import Array, Pose, euler_from_matrix, look_at, quaternion_from_euler
 from tests.app.xr.live_scene import NOSE, Watch, beacon, live_app, run_until, said, state
@@ -74,7 +73,9 @@ def middle(app: LiveApp) -> Array:
 def place(app: LiveApp, name: str) -> Array:
     """[3] of a widget's left end (radio button and check box are there) in LOCAL space."""
     x0, y0, x1, y1 = rects(app)[name]
-    u, v = (x0 + min(x1 - x0, y1 - y0) / 2) / SIZE[0], (y0 + y1) / 2 / SIZE[1]
+    assert app.vr._interaction is not None
+    width, height = app.vr._interaction.panel.size
+    u, v = (x0 + min(x1 - x0, y1 - y0) / 2) / width, (y0 + y1) / 2 / height
     corners = board(app).corners()
     return corners[0] + u * (corners[1] - corners[0]) + v * (corners[2] - corners[0])
 

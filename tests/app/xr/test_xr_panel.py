@@ -11,7 +11,7 @@ import pytest
 from app.actions import Action, Do
 from app.overlay import Overlay, OverlayModel
 from app.presenter import EglPresenter
-from app.xr.panel import IDLE_NS, POINTED_NS, SIZE, Panel
+from app.xr.panel import IDLE_NS, POINTED_NS, SCALE, SLOW_SCALE, Panel, size
 from app.xr.scene import FAR_M, NEAR_M
 from app.xr.sketch import DOT_RADIANS, RAY_WIDTH_M, Sketch, dot_corners, ribbon_corners
 from models.geometry import Array, Pose, look_at
@@ -21,6 +21,7 @@ from tracking.room_hands import Beam, Board
 
 FOV = Fov(-0.7, 0.7, 0.7, -0.7)
 VIEW = (512, 512)
+SIZE = size(SCALE)
 MODEL = OverlayModel(warps_per_cache=2, workers=(worker(0), worker(1)), vr=True, vr_status="in the headset")
 
 
@@ -62,7 +63,9 @@ def middle(panel: Panel, name: str) -> tuple[float, float]:
 
 
 def drawn(panel: Panel, times: int, start_ns: int = 10**9) -> list[Action]:
-    return [action for i in range(times) for action in panel.draw(MODEL, start_ns + i * POINTED_NS)]
+    actions = [action for i in range(times) for action in panel.draw(MODEL, start_ns + i * POINTED_NS)]
+    panel.finish()
+    return actions
 
 
 def test_the_panel_is_opaque_has_letters_and_needs_no_scrolling(panel: Panel) -> None:
