@@ -37,7 +37,7 @@ class Mirror:
 
     def __init__(self, presenter: Presenter, scene: RoomScene, interaction: Interaction, slow: bool) -> None:
         self._presenter, self._scene, self._interaction, self._slow = presenter, scene, interaction, slow
-        self._began_ns = self._shown_ns = 0
+        self._began_ns = self._shown_ns = self._painted_ns = 0
         self._due = self._free = False
         self._eyes: tuple[Eye, ...] = ()
         self._anchor = Pose()
@@ -83,7 +83,9 @@ class Mirror:
         else:
             app.pass_over(newest)
         now = app.session.clock_ns()
-        if not self._slow or (self._free and not self._due and now < self._began_ns + frame.period_ns // 2):
+        early = self._free and not self._due and now < self._began_ns + frame.period_ns // 2
+        if not self._slow or early or now - self._painted_ns >= SLOW_NS:  # one thing at a time, but none is forgotten
+            self._painted_ns = now
             self._interaction.paint(app, now, self._slow)
 
     def upload(self, frame: RenderedFrame) -> None:

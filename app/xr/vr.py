@@ -55,6 +55,7 @@ class VirtualReality:
         self._timeliness: Timeliness | None = None
         self._requests = Requests()
         self._pace = Pace()
+        self._unseen: RenderedFrame | None = None  # uploaded, and in no cycle yet
         self._description: Description | None = None  # of the session, also after it
         self._walked: list[str] = []  # states of earlier sessions
         self._cycles = self._missed = 0
@@ -109,7 +110,7 @@ class VirtualReality:
         self._scene = RoomScene(context)
         self._interaction = Interaction(context, SLOW_SCALE if self._software else SCALE)
         self._mirror = Mirror(self._presenter, self._scene, self._interaction, self._software)
-        self._requests, self._pace = Requests(), Pace()
+        self._requests, self._pace, self._unseen = Requests(), Pace(), None
         self._timeliness = Timeliness()
         self._presenter.set_paced(False)  # the headset paces; two displays cannot
         self.anchor = None
@@ -211,50 +212,59 @@ class VirtualReality:
         with session.begun(frame) as submission:
             eyes = session.locate(frame) if frame.should_render else None
             if eyes is not None:
-                newest = self._newest(app, frame, eyes, started)
+                self._place(app, session, frame, eyes)
+                newest = app.await_frame(0, 0)
+                if not self._software:
+                    newest = self._exchange(app, session, frame, newest, started)
                 self._mirror.begin(app, started, newest)
-                submission.eyes = self._draw(app, session, frame, newest)
+                submission.eyes = self._draw(app, session, frame)
                 submission.near_far = (NEAR_M, FAR_M)
                 eyes = submission.eyes or eyes
         if eyes is None:
             return False
+        if self._software:  # it takes time that the headset does not wait for: what has come is shown in the next cycle
+            self._exchange(app, session, frame, newest, started)
         assert self.anchor is not None
         self._mirror.show(app, newest, eyes, self.anchor, frame)
         return True
 
-    def _newest(self, app: LiveApp, frame: Frame, eyes: Eyes, started: int) -> RenderedFrame | None:
-        """Ask for a frame and give what has come. The display does not wait for the workers, unless they have shown
-        that they can be waited for."""
-        session, live = self._session, app.session
-        assert session is not None and self._interaction is not None
+    def _place(self, app: LiveApp, session: XrSession, frame: Frame, eyes: Eyes) -> None:
+        """Where the head stands, as hands and keys leave it."""
+        assert self._interaction is not None
         if session.recentred:
             session.recentred, self.anchor = False, None
         viewer = eyes[0].T_world_eye.interpolate(eyes[1].T_world_eye, 0.5)
         if self.anchor is None:
             self.anchor = before_viewer(viewer)
-        self.anchor = self._interaction.update(app, session.hands(frame), viewer, self.anchor, live.clock_ns())
-        live.stereo = True
-        newest = app.await_frame(0, 0)  # first: what nobody has collected counts as on its way
-        asked = self._requests.ask(live, session, frame, self.anchor)
+        now = app.session.clock_ns()
+        self.anchor = self._interaction.update(app, session.hands(frame), viewer, self.anchor, now)
+        app.session.stereo = True
+
+    def _exchange(
+        self, app: LiveApp, session: XrSession, frame: Frame, newest: RenderedFrame | None, started: int
+    ) -> RenderedFrame | None:
+        """Ask for a frame, and have drawn from now on what has come: `newest`, or, from workers that have shown that
+        they can be waited for, that very frame. Returns it."""
+        assert self._scene is not None and self.anchor is not None
+        asked = self._requests.ask(app.session, session, frame, self.anchor)
         budget = frame.period_ns - self._draw_ns - MARGIN_NS
         if asked and not self._software and self._pace.within(budget):
-            newest = app.await_frame(started + budget, live.last_submitted_id, newest)
+            newest = app.await_frame(started + budget, app.session.last_submitted_id, newest)
+        if newest is not None:
+            self._presenter.use()
+            self._scene.upload(newest)
+            self._unseen = newest
+            if "worker_end" in newest.stamps_ns:
+                self._pace.add(newest.stamps_ns["worker_end"] - newest.request.pose_time_ns)
         return newest
 
-    def _draw(self, app: LiveApp, session: XrSession, frame: Frame, newest: RenderedFrame | None) -> Eyes | None:
+    def _draw(self, app: LiveApp, session: XrSession, frame: Frame) -> Eyes | None:
         """Both eyes as they are now known to be at the display's moment: what was drawn for older poses is hung up in
         the room, and seen from the newest. Returns these; None when nobody knows where the eyes are."""
         clock = app.session.clock_ns
         begin = clock()
         assert self._scene is not None and self._interaction is not None and self._mirror is not None
         self._presenter.use()
-        if newest is not None:
-            self._scene.upload(newest)
-            self._latencies["to_warp"].add((frame.display_ns - newest.request.pose_time_ns) / 1e6)
-            self._requests.came(newest, frame.display_ns)
-            if "worker_end" in newest.stamps_ns:
-                self._pace.add(newest.stamps_ns["worker_end"] - newest.request.pose_time_ns)
-        located = clock()
         latest = session.locate(frame)
         if latest is None:
             return None
@@ -265,7 +275,11 @@ class VirtualReality:
                 self._interaction.draw(eye, session.linear)
                 if not session.linear:
                     self._mirror.keep(index, target)
-        self._latencies["to_reprojection"].add((frame.display_ns - located) / 1e6)
+        self._latencies["to_reprojection"].add((frame.display_ns - begin) / 1e6)
+        if self._unseen is not None:
+            self._latencies["to_warp"].add((frame.display_ns - self._unseen.request.pose_time_ns) / 1e6)
+            self._requests.came(self._unseen, frame.display_ns)
+            self._unseen = None
         self._draw_ns += (clock() - begin - self._draw_ns) // 8
         return latest
 

@@ -11,7 +11,7 @@ import pytest
 from app.actions import Action, Do
 from app.overlay import Overlay, OverlayModel
 from app.presenter import EglPresenter
-from app.xr.panel import IDLE_NS, POINTED_NS, SCALE, SLOW_SCALE, Panel, size
+from app.xr.panel import IDLE_NS, POINTED_NS, SCALE, Panel, size
 from app.xr.scene import FAR_M, NEAR_M
 from app.xr.sketch import DOT_RADIANS, RAY_WIDTH_M, Sketch, dot_corners, ribbon_corners
 from models.geometry import Array, Pose, look_at
