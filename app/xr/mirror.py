@@ -51,6 +51,7 @@ class Mirror:
         """A cycle begins. newest: the picture that came in it, if one did. Where the processor draws, a cycle in which
         one has come has enough to do with that, and the window waits a little."""
         self._began_ns = now_ns
+        self._painted_ns = self._painted_ns or now_ns
         waited_ns = now_ns - self._shown_ns
         self._free = newest is None or waited_ns >= 2 * SLOW_NS
         self._due = not self._slow or app.capture.wanted or (self._free and waited_ns >= SLOW_NS)
