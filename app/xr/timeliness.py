@@ -13,14 +13,14 @@ import threading
 from collections.abc import Sequence
 
 WORKERS = "visavis-worker"  # how their threads' names begin
-NICER = 10
+NICER = 10  # of 19: such a thread gets a ninth of what another one gets that wants the same core
 SWITCH_S = 0.0005  # how long a thread may keep the interpreter while another one wants it; Python's own: 5 ms
 
 
 def workers_beside_display(devices: Sequence[str], cores: int) -> int | None:
     """How many of the workers, one to a device, take part while a software GL draws for the headset: one core is the
-    display's. None: all, as they have devices of their own. On two cores one worker draws as many frames as two do, and
-    the display misses fewer cycles."""
+    display's. None: all, as they have devices of their own. With a second worker on two cores
+    more frames are drawn, but the display misses more cycles."""
     return max(cores - 1, 1) if all(device.startswith("cpu") for device in devices) else None
 
 
