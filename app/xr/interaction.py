@@ -82,10 +82,14 @@ class Interaction:
         else:
             self.panel.point(self.hands.pointer, self.hands.pressed)
 
-    def draw(self, eye: Eye, linear: bool = False) -> None:
-        """Over the room, into the bound framebuffer's viewport. eye: in the room's frame."""
-        board = (self.board, self.panel.texture) if self.board is not None else None
-        self._sketch.draw(eye, board, self.hands.beams, linear)
+    def draw_board(self, eye: Eye, linear: bool = False) -> None:
+        """Into the bound framebuffer's viewport, before the head. eye: in the room's frame."""
+        if self.board is not None:
+            self._sketch.draw_board(eye, self.board, self.panel.texture, linear)
+
+    def draw_beams(self, eye: Eye, linear: bool = False) -> None:
+        """Likewise, after the head."""
+        self._sketch.draw_beams(eye, self.hands.beams, linear)
 
     def release(self) -> None:
         self.panel.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import moderngl
@@ -105,8 +106,9 @@ class Mirror:
             else:
                 fitted = Eye(seen.T_world_eye, cut)
                 there = fitted.seen_from(self._anchor)
-                self._scene.draw(index, there, (each, height), self._display_ns, left=left)
-                self._interaction.draw(fitted)
+                board = partial(self._interaction.draw_board, fitted)
+                self._scene.draw(index, there, (each, height), self._display_ns, left=left, also=board)
+                self._interaction.draw_beams(fitted)
 
     def _draw_copy(self, index: int, source: tuple[float, ...], rect: tuple[float, ...]) -> None:
         context, picture = self._presenter.context, self._copies[index].color_attachments[0]

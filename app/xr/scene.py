@@ -5,6 +5,8 @@ Knows nothing of OpenXR or windows: it draws into whatever framebuffer is bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import moderngl
 import numpy as np
 
@@ -59,13 +61,21 @@ class RoomScene:
             texture.repeat_x = texture.repeat_y = False
 
     def draw(
-        self, index: int, eye: Eye, viewport: tuple[int, int], now_ns: int, linear: bool = False, left: int = 0
+        self,
+        index: int,
+        eye: Eye,
+        viewport: tuple[int, int],
+        now_ns: int,
+        linear: bool = False,
+        left: int = 0,
+        also: Callable[[], None] | None = None,
     ) -> None:
         """What eye `index` (0 left, 1 right) sees from `eye`, into the bound framebuffer, all of it.
 
         eye: in the anchor's frame, as the pictures are. now_ns: when it will be seen. linear: the framebuffer holds
         linear colours. left: where the viewport starts, in pixels from the framebuffer's left side. Depth, where there
-        is any, is GL's between NEAR_M and FAR_M; that of the room is the farthest.
+        is any, is GL's between NEAR_M and FAR_M; that of the room is the farthest. also: draws what else is opaque in
+        the room, with depth; the head's soft edge then lies over that.
         """
         ctx = self._ctx
         ctx.viewport = (left, 0, *viewport)
@@ -78,6 +88,8 @@ class RoomScene:
         room["eye"] = tuple(pose.position)
         room["floor_y"] = -FLOOR_BELOW_HEAD_M
         self._room_strips[linear].render(moderngl.TRIANGLE_STRIP, vertices=4)
+        if also is not None:
+            also()
         if self._head is None:
             return
         opacity = nearness_fade(pose.position, self._head) * staleness_fade(now_ns - self._time_ns)

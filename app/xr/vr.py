@@ -5,6 +5,7 @@ Whatever becomes of runtime or headset, the desktop goes on: a tick that VR does
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import moderngl
@@ -271,8 +272,10 @@ class VirtualReality:
         for index, eye in enumerate(latest):
             with session.image(index) as target:
                 target.use()
-                self._scene.draw(index, self._from_anchor(eye), session.sizes[index], frame.display_ns, session.linear)
-                self._interaction.draw(eye, session.linear)
+                place, size = self._from_anchor(eye), session.sizes[index]
+                board = partial(self._interaction.draw_board, eye, session.linear)
+                self._scene.draw(index, place, size, frame.display_ns, session.linear, also=board)
+                self._interaction.draw_beams(eye, session.linear)
                 if not session.linear:
                     self._mirror.keep(index, target)
         self._latencies["to_reprojection"].add((frame.display_ns - begin) / 1e6)

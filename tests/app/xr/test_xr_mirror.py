@@ -37,7 +37,10 @@ class FakePanel:
     def __init__(self) -> None:
         self.painted = 0
 
-    def draw(self, eye: Eye, linear: bool = False) -> None:
+    def draw_board(self, eye: Eye, linear: bool = False) -> None:
+        pass
+
+    def draw_beams(self, eye: Eye, linear: bool = False) -> None:
         pass
 
     def paint(self, app: object, now_ns: int, by_steps: bool) -> None:
