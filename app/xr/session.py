@@ -191,6 +191,11 @@ class XrSession:
         Raises HeadsetLost."""
         return self._controllers.hands(frame.time) if self.states.state is State.FOCUSED else NO_HANDS
 
+    def tick(self, hand: int) -> None:
+        """Let the left (0) or right (1) controller be felt for a moment. Raises HeadsetLost."""
+        if self.states.state is State.FOCUSED:
+            self._controllers.tick(hand)
+
     @contextlib.contextmanager
     def image(self, eye: int) -> Iterator[moderngl.Framebuffer]:
         """To draw an eye's picture into. Raises HeadsetLost."""

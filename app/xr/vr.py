@@ -237,8 +237,11 @@ class VirtualReality:
         viewer = eyes[0].T_world_eye.interpolate(eyes[1].T_world_eye, 0.5)
         if self.anchor is None:
             self.anchor = before_viewer(viewer)
-        now = app.session.clock_ns()
+        now, held = app.session.clock_ns(), self._interaction.hands.holder
         self.anchor = self._interaction.update(app, session.hands(frame), viewer, self.anchor, now)
+        holder = self._interaction.hands.holder
+        if holder is not None and holder != held:
+            session.tick(holder)
         app.session.stereo = True
 
     def _exchange(
