@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.presenter import EglPresenter
+from app.relief import COARSE_PX, Relief
 from app.xr.scene import STALE_NS, RoomScene, staleness_fade
 from app.xr.sketch import Sketch
 from models.arkit import HeadState
@@ -121,3 +122,16 @@ def test_head_and_board_hide_each_other_by_how_far_away_they_are(presenter: EglP
         assert out[128, 128].tolist() == middle and out[128, 70].tolist() == [255, 255, 255]
     sketch.release()
     white.release()
+
+
+def test_the_head_is_drawn_with_as_many_cells_as_its_pixels_need(
+    presenter: EglPresenter, scene: RoomScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(Relief, "draw", lambda self, clip, opacity, linear, pixels: told.append(pixels))
+    scene.upload(stereo_frame((250, 0, 10, 255)))
+    eye = Eye(look_at(np.array(LEFT), np.zeros(3)), FOV)
+    for side in (256, 1024):
+        scene.draw(0, eye, (side, side), 10**9)
+    assert told[0] == pytest.approx(0.34 / np.hypot(0.7, 0.03) * FOV.camera(*SIZE).fx, rel=0.02)
+    assert told[1] == pytest.approx(4 * told[0]) and told[0] < COARSE_PX < told[1]
