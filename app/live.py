@@ -174,7 +174,7 @@ class LiveApp:
         picture = presenter if picture is None else picture
         if frame is None:
             session.repeated()
-            if self._window is None:
+            if self._window is None and picture is presenter:
                 return
         start = session.clock_ns()
         if frame is not None:
