@@ -76,8 +76,8 @@ class Mirror:
     def show(
         self, app: LiveApp, newest: RenderedFrame | None, eyes: tuple[Eye, Eye], anchor: Pose, frame: Frame
     ) -> None:
-        """The headset has its pictures. eyes: in the room, as it was given them. newest: the picture that came in this
-        cycle, if one did."""
+        """The headset has its pictures. eyes: in the room, as it was given them. newest: the picture that is seen
+        for the first time in this cycle, if one is."""
         if self._due:
             self._eyes = eyes[: 2 if app.settings.vr_mirror == "both" else 1]
             self._anchor, self._display_ns = anchor, frame.display_ns

@@ -209,7 +209,7 @@ class VirtualReality:
         if self._software:
             devices = [worker.device for worker in app.session.pool.stats().workers]
             app.session.set_at_work(workers_beside_display(devices, usable_cores()))
-        newest: RenderedFrame | None = None
+        newest = first = None  # the picture that has come, and the one that is seen for the first time
         with session.begun(frame) as submission:
             eyes = session.locate(frame) if frame.should_render else None
             if eyes is not None:
@@ -218,6 +218,7 @@ class VirtualReality:
                 if not self._software:
                     newest = self._exchange(app, session, frame, newest, started)
                 self._mirror.begin(app, started, newest)
+                first = self._unseen
                 submission.eyes = self._draw(app, session, frame)
                 submission.near_far = (NEAR_M, FAR_M)
                 eyes = submission.eyes or eyes
@@ -226,7 +227,7 @@ class VirtualReality:
         if self._software:  # it takes time that the headset does not wait for: what has come is shown in the next cycle
             self._exchange(app, session, frame, newest, started)
         assert self.anchor is not None
-        self._mirror.show(app, newest, eyes, self.anchor, frame)
+        self._mirror.show(app, first if submission.eyes is not None else None, eyes, self.anchor, frame)
         return True
 
     def _place(self, app: LiveApp, session: XrSession, frame: Frame, eyes: Eyes) -> None:
