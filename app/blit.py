@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from app.interop import MemoryUpload, Upload, cuda_devices, open_upload
 from app.relief import Relief
-from assets import asset_path
+from app.shaders import load_program
 from renderer.extent import opaque_spans
 from renderer.messages import EyeView, RenderedFrame
 
 NEAR_M, FAR_M = 0.02, 20.0  # of what a late eye sees
 
 BANDS = 32  # of a crop: as in assets/shaders/blit.vert
-_WHOLE = np.tile(np.array([0.0, 1.0], np.float32), (BANDS, 1))
+WHOLE = np.array([[0.0, 1.0]], np.float32)  # spans of a rectangle that is drawn in one piece
 
 
 def cover_rect(width: int, height: int, viewport: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -44,25 +44,51 @@ def cover_fit(image: NDArray[np.uint8], viewport: tuple[int, int]) -> NDArray[np
     return np.asarray(out, np.uint8)
 
 
+class Quad:
+    """Draws a texture into a rectangle of the viewport. Of one GL context; use from its thread only."""
+
+    def __init__(self, ctx: moderngl.Context) -> None:
+        self._program = load_program(ctx, "blit.vert", "blit.frag")
+        self._strip = ctx.vertex_array(self._program, [])
+
+    def draw(
+        self,
+        texture: moderngl.Texture,
+        viewport: tuple[int, int],
+        rect: tuple[float, ...],
+        source: tuple[float, ...],
+        spans: NDArray[np.float32],
+    ) -> None:
+        """rect: left, top, right, bottom in pixels of the viewport, y down. source: the same corners in the texture,
+        in [0, 1] from its first row. spans: [bands, 2], of the rectangle's width: what of each of its bands is drawn.
+        """
+        texture.use(0)
+        self._program["viewport"] = (float(viewport[0]), float(viewport[1]))
+        self._program["rect"] = rect
+        self._program["source"] = source
+        self._program["bands"] = len(spans)
+        self._program["spans"].write(np.resize(spans, (BANDS, 2)))  # type: ignore[union-attr]
+        self._strip.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(spans))
+
+    def release(self) -> None:
+        self._strip.release()
+        self._program.release()
+
+
 class SceneBlit:
     """Plate and newest crop of one GL context. Use from that context's thread only."""
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self._ctx = ctx
         self._upload: Upload = open_upload(ctx, cuda_devices())
-        shaders = asset_path("shaders")
-        self._program = ctx.program(
-            vertex_shader=(shaders / "blit.vert").read_text(encoding="utf-8"),
-            fragment_shader=(shaders / "blit.frag").read_text(encoding="utf-8"),
-        )
-        self._strip = ctx.vertex_array(self._program, [])
+        self._quad = Quad(ctx)
         self._plate: moderngl.Texture | None = None
         self._backdrop: moderngl.Framebuffer | None = None  # the plate as this viewport shows it, drawn once
         # two textures in turn: the driver need not wait for the last draw before it takes the next upload
         self._crops: list[moderngl.Texture] = []
         self._turn = 0
         self._rect: tuple[float, ...] | None = None
-        self._spans = _WHOLE
+        self._spans = WHOLE
         self._frame: RenderedFrame | None = None
         self._relief: Relief | None = None  # made when it is first wanted
         self._raised: RenderedFrame | None = None  # the frame that it holds
@@ -112,7 +138,6 @@ class SceneBlit:
         width, height = viewport
         ctx.viewport = (0, 0, width, height)
         ctx.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        self._program["viewport"] = (float(width), float(height))
         if self._plate is None:
             ctx.clear(0.06, 0.06, 0.07, 1.0)
         else:
@@ -124,7 +149,7 @@ class SceneBlit:
             ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
             left, top, right, bottom = self._rect
             rect = (left * width, top * height, right * width, bottom * height)
-            self._quad(self._crops[self._turn], rect, (0.0, 0.0, 1.0, 1.0), self._spans)
+            self._quad.draw(self._crops[self._turn], viewport, rect, (0.0, 0.0, 1.0, 1.0), self._spans)
             ctx.disable(moderngl.BLEND)
 
     def _draw_relief(self, frame: RenderedFrame, eye: EyeView, viewport: tuple[int, int]) -> None:
@@ -155,7 +180,7 @@ class SceneBlit:
             ctx.disable(moderngl.BLEND)
             w, h = plate.size
             whole = (0.0, 0.0, float(viewport[0]), float(viewport[1]))
-            self._quad(plate, whole, cover_rect(w, h, viewport), _WHOLE[:1])
+            self._quad.draw(plate, viewport, whole, cover_rect(w, h, viewport), WHOLE)
             target.use()
             ctx.viewport = (0, 0, *viewport)
         if target.glo:
@@ -165,7 +190,7 @@ class SceneBlit:
         picture = self._backdrop.color_attachments[0]
         assert isinstance(picture, moderngl.Texture)
         whole = (0.0, 0.0, float(viewport[0]), float(viewport[1]))
-        self._quad(picture, whole, (0.0, 1.0, 1.0, 0.0), _WHOLE[:1])
+        self._quad.draw(picture, viewport, whole, (0.0, 1.0, 1.0, 0.0), WHOLE)
 
     def _forget_backdrop(self) -> None:
         if self._backdrop is not None:
@@ -174,21 +199,6 @@ class SceneBlit:
             self._backdrop.release()
             self._backdrop = None
 
-    def _quad(
-        self,
-        texture: moderngl.Texture,
-        rect: tuple[float, ...],
-        source: tuple[float, float, float, float],
-        spans: NDArray[np.float32],
-    ) -> None:
-        """spans: [bands, 2], of the rectangle's width: what of each of its bands is drawn."""
-        texture.use(0)
-        self._program["rect"] = rect
-        self._program["source"] = source
-        self._program["bands"] = len(spans)
-        self._program["spans"].write(np.resize(spans, (BANDS, 2)))  # type: ignore[union-attr]
-        self._strip.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(spans))
-
     def release(self) -> None:
         self._forget_backdrop()
         if self._relief is not None:
@@ -196,5 +206,4 @@ class SceneBlit:
         for texture in (*self._crops, *([self._plate] if self._plate else [])):
             texture.release()
         self._upload.release()
-        self._strip.release()
-        self._program.release()
+        self._quad.release()

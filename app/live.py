@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.actions import KEYS, VR_KEYS, Action, Do
-from app.files import unused_path, write_png
+from app.capture import Capture
+from app.files import unused_path
 from app.overlay import Overlay
 from app.overlay_model import ModelKeeper, OverlayModel
 from app.overlay_sheet import OverlaySheet
@@ -45,6 +43,7 @@ class LiveOptions:
     fps: float | None = None
     in_flight: int = 1
     recordings: Path = Path(".")
+    eye_size: int | None = None  # VirtualReality's `largest`
 
 
 class LiveApp:
@@ -63,18 +62,16 @@ class LiveApp:
     ) -> None:
         self.stage, self.session, self.sources, self.presenter = stage, session, sources, presenter
         self.settings, self.options = settings, options
-        self.recorder: Recorder | None = None
-        self.recording_error: str | None = None
+        self.capture = Capture(presenter, self.say)
         self.overlay = Overlay(presenter.ui, settings.overlay_visible) if presenter.ui is not None else None
         self._sheet = OverlaySheet(presenter.context) if presenter.context is not None else None
         self._save = save
         self.loader = loader
         self._window = presenter if isinstance(presenter, WindowPresenter) else None
-        self.vr = VirtualReality(presenter)
+        self.vr = VirtualReality(presenter, options.eye_size)
         self._keeper = ModelKeeper()
         self._ui_ns = 0
         self._wishes: list[Action] = []
-        self._screenshot: Path | None = None
         self._quit = False
         self._pace = Pace()
         self._draw_ns = 2_000_000
@@ -119,6 +116,11 @@ class LiveApp:
                 tick = self._paced_tick(tick, period)
             else:
                 self._free_tick()
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """While it records."""
+        return self.capture.recorder
 
     def _done(self) -> bool:
         return self.options.frames is not None and self.session.totals().shown >= self.options.frames
@@ -172,7 +174,7 @@ class LiveApp:
         picture = presenter if picture is None else picture
         if frame is None:
             session.repeated()
-            if self._window is None:
+            if self._window is None and picture is presenter:
                 return
         start = session.clock_ns()
         if frame is not None:
@@ -182,10 +184,10 @@ class LiveApp:
         picture.draw(None if late is None else late[0])
         with_overlay = self.overlay is not None and self.settings.record_overlay
         if self._window is not None and not with_overlay:
-            self._capture(frame)
+            self.capture.take(frame)
         self._draw_overlay()
         if self._window is not None and with_overlay:
-            self._capture(frame)
+            self.capture.take(frame)
         self._draw_ns += (session.clock_ns() - start - self._draw_ns) // 8
         presenter.present()
         if frame is not None:
@@ -193,7 +195,14 @@ class LiveApp:
             if "worker_end" in frame.stamps_ns:
                 self._pace.add(frame.stamps_ns["worker_end"] - frame.request.pose_time_ns)
         if self._window is None:  # the target keeps its picture: reading it back need not delay the frame
-            self._capture(frame)
+            self.capture.take(frame)
+
+    def pass_over(self, frame: RenderedFrame | None) -> None:
+        """Count a frame, or a tick without one, of which a headset had the picture and the window has none."""
+        if frame is None:
+            self.session.repeated()
+        else:
+            self.session.shown(frame, 0, 0)
 
     def _late_eye(self, frame: RenderedFrame | None) -> tuple[EyeView, int] | None:
         """Where the viewer is when `frame` is seen, and when that was asked; None where the picture stays as it was
@@ -212,49 +221,6 @@ class LiveApp:
             self.session.set_screen(window_screen(self._window, self.settings.screen_width_m))
             width, height = self._window.window_size
             self.settings = replace(self.settings, window_width=max(width, 160), window_height=max(height, 120))
-
-    # --- recording and screenshots ----------------------------------------------------------------------------------
-
-    def start_recording(self, path: Path) -> None:
-        """Raises UserError when the file cannot be created."""
-        self.recorder = Recorder(path, *self.presenter.size)
-        self.recording_error = None
-
-    def stop_recording(self) -> None:
-        assert self.recorder is not None
-        recorder, self.recorder = self.recorder, None
-        self.recording_error = recorder.close()
-        lost = f", {recorder.dropped} frames left out" if recorder.dropped else ""
-        self.say(
-            self.recording_error or f"recorded {recorder.recorded} frames to {recorder.path}{lost}",
-            self.recording_error is None,
-        )
-
-    def picture(self) -> NDArray[np.uint8]:
-        """[H, W, 3] of what was drawn last, row 0 on top."""
-        width, height = self.presenter.size
-        out = np.empty((height, width, 3), np.uint8)
-        self.presenter.read(out)
-        return out[::-1] if self.presenter.bottom_up else out
-
-    def _capture(self, frame: RenderedFrame | None) -> None:
-        if self._screenshot is not None:
-            path, self._screenshot = self._screenshot, None
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_png(path, self.picture())
-                self.say(f"saved {path}")
-            except (UserError, OSError) as error:
-                self.say(str(error), good=False)
-        if self.recorder is None or frame is None:
-            return
-        if self.recorder.error is not None:
-            self.stop_recording()
-            return
-        buffer = self.recorder.borrow(*self.presenter.size)
-        if buffer is not None:
-            self.presenter.read(buffer)
-            self.recorder.submit(buffer, frame.request.display_time_ns, self.presenter.bottom_up)
 
     # --- what people ask for ----------------------------------------------------------------------------------------
 
@@ -277,12 +243,12 @@ class LiveApp:
             case Do.WARP if isinstance(value, int):
                 session.pool.set_warps_per_cache(value)
                 self.settings = replace(self.settings, warps_per_cache=value)
-            case Do.RECORD if self.recorder is not None:
-                self.stop_recording()
+            case Do.RECORD if self.capture.recorder is not None:
+                self.capture.stop()
             case Do.RECORD:
-                self.start_recording(self._new_file(".mp4"))
+                self.capture.start(self._new_file(".mp4"))
             case Do.SCREENSHOT:
-                self._screenshot = self._new_file(".png")
+                self.capture.screenshot(self._new_file(".png"))
             case Do.RECENTRE:
                 session.pose_source.recentre()
                 session.face_source.recentre()

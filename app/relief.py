@@ -6,17 +6,21 @@ into whatever framebuffer is bound, with depth where that has any.
 
 from __future__ import annotations
 
+import math
+
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-from assets import asset_path
+from app.shaders import load_program
 from models.camera import Crop
 from models.geometry import Array
 from renderer.messages import EyeView
 from renderer.relief import CELLS
 
 Floats = NDArray[np.float32]
+COARSE_CELLS = CELLS // 2
+COARSE_PX = 128  # where the picture covers no more of the viewport than that, coarse cells have 8 pixels each
 
 
 def edges(view: EyeView, crop: Crop) -> tuple[float, float, float, float]:
@@ -31,14 +35,18 @@ def edges(view: EyeView, crop: Crop) -> tuple[float, float, float, float]:
 
 
 def _program(ctx: moderngl.Context, linear: bool) -> moderngl.Program:
-    shaders = asset_path("shaders")
-    fragment = (shaders / "relief.frag").read_text(encoding="utf-8")
-    if linear:
-        version, _, rest = fragment.partition("\n")
-        fragment = f"{version}\n#define LINEAR\n{rest}"
-    program = ctx.program(vertex_shader=(shaders / "relief.vert").read_text(encoding="utf-8"), fragment_shader=fragment)
+    program = load_program(ctx, "relief.vert", "relief.frag", linear)
     program["image"], program["depths"] = 0, 1
     return program
+
+
+def _grid(cells: int) -> tuple[Floats, NDArray[np.uint32]]:
+    """Corners [n, n, 2] in [0, 1], and the two triangles of each cell as indices into them."""
+    n = cells + 1
+    v, u = np.mgrid[:n, :n].astype(np.float32) / cells
+    corner = np.arange(n * n, dtype=np.uint32).reshape(n, n)
+    a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, :-1], corner[1:, 1:]
+    return np.stack([u, v], axis=-1), np.stack([a, c, b, b, c, d], axis=-1)
 
 
 class Relief:
@@ -47,16 +55,13 @@ class Relief:
     def __init__(self, ctx: moderngl.Context) -> None:
         self._ctx = ctx
         self._programs = {linear: _program(ctx, linear) for linear in (False, True)}
-        n = CELLS + 1
-        v, u = np.mgrid[:n, :n].astype(np.float32) / CELLS
-        corner = np.arange(n * n, dtype=np.uint32).reshape(n, n)
-        a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, :-1], corner[1:, 1:]
-        self._places = ctx.buffer(np.stack([u, v], axis=-1).tobytes())
-        self._index = ctx.buffer(np.stack([a, c, b, b, c, d], axis=-1).tobytes())
-        self._meshes = {
-            linear: ctx.vertex_array(program, [(self._places, "2f", "place")], self._index)
-            for linear, program in self._programs.items()
-        }
+        self._buffers: list[moderngl.Buffer] = []
+        self._meshes: dict[tuple[bool, bool], moderngl.VertexArray] = {}  # by: linear, coarse
+        for coarse, cells in ((False, CELLS), (True, COARSE_CELLS)):
+            places, index = (ctx.buffer(array.tobytes()) for array in _grid(cells))
+            self._buffers += [places, index]
+            for linear, program in self._programs.items():
+                self._meshes[linear, coarse] = ctx.vertex_array(program, [(places, "2f", "place")], index)
         self._depths = ctx.texture((CELLS, CELLS), 1, dtype="f4")
         self._depths.repeat_x = self._depths.repeat_y = False
         self._image: moderngl.Texture | None = None
@@ -70,9 +75,16 @@ class Relief:
         self._depths.write(np.ascontiguousarray(depth, np.float32))
         self._image, self._view, self._tangents = image, view, edges(view, crop)
 
-    def draw(self, projection_world: Array, opacity: float = 1.0, linear: bool = False) -> None:
+    @property
+    def width(self) -> float:
+        """Of the newest picture, as a tangent."""
+        return 0.0 if self._view is None else self._tangents[1] - self._tangents[0]
+
+    def draw(
+        self, projection_world: Array, opacity: float = 1.0, linear: bool = False, pixels: float = math.inf
+    ) -> None:
         """Nothing before the first upload. projection_world: [4, 4] from the world to clip space. linear: the target
-        holds linear colours."""
+        holds linear colours. pixels: about so many the picture is wide there; a small one needs fewer cells."""
         if self._view is None or self._image is None:
             return
         matrix = projection_world @ self._view.T_world_eye.matrix()
@@ -85,9 +97,9 @@ class Relief:
         ctx = self._ctx
         ctx.enable(moderngl.BLEND | moderngl.DEPTH_TEST)
         ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
-        self._meshes[linear].render(moderngl.TRIANGLES)
+        self._meshes[linear, pixels <= COARSE_PX].render(moderngl.TRIANGLES)
         ctx.disable(moderngl.BLEND | moderngl.DEPTH_TEST)
 
     def release(self) -> None:
-        for item in (*self._meshes.values(), self._places, self._index, self._depths, *self._programs.values()):
+        for item in (*self._meshes.values(), *self._buffers, self._depths, *self._programs.values()):
             item.release()

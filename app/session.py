@@ -35,10 +35,13 @@ class Pool(Protocol):
     @property
     def warps_per_cache(self) -> int: ...
     def submit(self, request: ViewRequest) -> bool: ...
+    def amend(self, request: ViewRequest) -> bool: ...
+    def waits(self, frame_id: int) -> bool: ...
     def poll(self) -> Sequence[RenderedFrame | WorkerFailed]: ...
     def wait(self, timeout_s: float) -> bool: ...
     def set_warps_per_cache(self, k: int) -> None: ...
     def set_display_period(self, period_ns: int) -> None: ...
+    def set_at_work(self, count: int | None) -> None: ...
     def stats(self) -> PoolStats: ...
     def restart_worker(self, index: int) -> bool: ...
     def close(self, timeout_s: float) -> None: ...
@@ -91,6 +94,7 @@ class LiveSession:
         self.latency_ns = 20_000_000  # smoothed pose-to-frame: how far ahead an unpaced session predicts
         self.stereo = False  # which frames `collect` gives: for both eyes of a headset, or for one window
         self._period_ns = 0
+        self._at_work: int | None = None
         self._next_id = 1
         self._shown = 0
         self._last_shown_id = 0
@@ -116,6 +120,7 @@ class LiveSession:
         self._old_pools.update(self.pool.stats().dropped)
         self.pool = pool
         self.pool.set_display_period(self._period_ns)
+        self.pool.set_at_work(self._at_work)
         self._pose_ms.clear()
 
     def set_display_period(self, period_ns: int) -> None:
@@ -123,6 +128,12 @@ class LiveSession:
         if period_ns != self._period_ns:
             self._period_ns = period_ns
             self.pool.set_display_period(period_ns)
+
+    def set_at_work(self, count: int | None) -> None:
+        """How many workers take part; None: all. It outlives an exchange of the pool."""
+        if count != self._at_work:
+            self._at_work = count
+            self.pool.set_at_work(count)
 
     def can_request(self, in_flight: int) -> bool:
         """Whether fewer than `in_flight` requests are on their way."""
@@ -145,6 +156,17 @@ class LiveSession:
     ) -> bool:
         """The head for both eyes of a headset at that time. False when the pool took nothing (which it counts)."""
         return self._submit(max(display_time_ns, self._last_display_ns + 1), pose_time_ns, left, right, head)
+
+    def waits(self, frame_id: int) -> bool:
+        """Whether no worker has taken that frame up yet."""
+        return self.pool.waits(frame_id)
+
+    def amend_stereo(
+        self, frame_id: int, display_time_ns: int, pose_time_ns: int, left: EyeView, right: EyeView, head: HeadState
+    ) -> bool:
+        """Newer eyes for a frame that no worker has taken up yet; False: one has. display_time_ns: as it was."""
+        view = (left.T_world_eye, left.camera, head, right)
+        return self.pool.amend(ViewRequest(frame_id, display_time_ns, pose_time_ns, *view))
 
     def _submit(self, display_ns: int, now: int, eye: EyeView, second: EyeView | None, head: HeadState) -> bool:
         frame_id = self._next_id

@@ -57,6 +57,7 @@ class RendererPool:
         self._schedule = Schedule(len(engine_factories), warps_per_cache or 1)
         self._auto = warps_per_cache == AUTO
         self._period_ns = 0
+        self._resting: frozenset[int] = frozenset()
         self._team = frozenset(range(len(engine_factories)))  # of the automatic plan
         self._asked_again = 0  # how many caches there were when all were last measured anew
         self._factories = list(engine_factories)
@@ -126,6 +127,22 @@ class RendererPool:
             self._carry_out(self._schedule.requested(request.frame_id))
             return request.frame_id in self._requests
 
+    def waits(self, frame_id: int) -> bool:
+        """Whether that frame is wanted and no worker has taken it up."""
+        with self.lock:
+            return self._schedule.waits(frame_id)
+
+    def amend(self, request: ViewRequest) -> bool:
+        """Put a newer view in the place of one that no worker has taken up yet, known by its frame id. False, and
+        nothing is changed, when it is too late for that or the view cannot be drawn."""
+        with self.lock:
+            if not self._schedule.waits(request.frame_id) or not _is_drawable(request):
+                return False
+            self._requests[request.frame_id] = (request, self._requests[request.frame_id][1])
+            if self._latest is not None and self._latest.frame_id == request.frame_id:
+                self._latest = request
+            return True
+
     def poll(self) -> list[RenderedFrame | WorkerFailed]:
         """What has happened since the last call: failures, then frames with strictly increasing ids. Never blocks."""
         now = self._clock()
@@ -171,6 +188,14 @@ class RendererPool:
         """What AUTO is to be on time for: a picture each `period_ns`; 0: frames are drawn as fast as can be."""
         with self.lock:
             self._period_ns = period_ns
+            self._replan()
+
+    def set_at_work(self, count: int | None) -> None:
+        """How many workers take part, the first ones; None: all. The others rest, and stand in when these fail."""
+        with self.lock:
+            count = len(self._workers) if count is None else max(count, 1)
+            self._resting = frozenset(range(count, len(self._workers)))
+            self._carry_out(self._schedule.rest(self._resting))
             self._replan()
 
     def stats(self) -> PoolStats:
@@ -261,7 +286,9 @@ class RendererPool:
             for worker in self._workers:
                 if worker.index not in self._team:
                     worker.cache_times, worker.warp_times = Times(), Times()
-        speeds = {w.index: _speed(w) for w in self._workers if self._schedule.role(w.index) != "dead"}
+        alive = [w for w in self._workers if self._schedule.role(w.index) != "dead"]
+        alive = [w for w in alive if w.index not in self._resting] or alive
+        speeds = {w.index: _speed(w) for w in alive}
         if speeds:
             chosen = plan(speeds, self._period_ns)
             self._team = chosen.team

@@ -91,12 +91,18 @@ class Schedule:
         self._cache_wanted = True
         self._was_late = False  # a frame has waited since the last change of caches
         self._plan: Plan | None = None
+        self._resting: frozenset[int] = frozenset()
         self.warps_per_cache = warps_per_cache
 
     def follow(self, plan: Plan) -> list[Command]:
         """A plan in K's place, until K is set again. It may change at any moment; jobs in hand are finished."""
         self.warps_per_cache = plan.warps_per_cache
         self._plan = plan
+        return self._advance()
+
+    def rest(self, workers: frozenset[int]) -> list[Command]:
+        """These take no new cache on while others are alive; a cache that they hold is used up."""
+        self._resting = workers
         return self._advance()
 
     @property
@@ -117,6 +123,10 @@ class Schedule:
     @property
     def alive(self) -> int:
         return sum(w.alive for w in self._workers)
+
+    def waits(self, frame_id: int) -> bool:
+        """Whether the frame is wanted and no worker has been told so."""
+        return frame_id in self._pending
 
     def role(self, worker: int) -> str:
         """ "dead", "caching", "warping" or "idle"."""
@@ -227,6 +237,7 @@ class Schedule:
     def _team(self) -> list[int]:
         """The workers that take part and are alive; all of the others where none is."""
         alive = [i for i, w in enumerate(self._workers) if w.alive]
+        alive = [i for i in alive if i not in self._resting] or alive
         team = alive if self._plan is None else [i for i in alive if i in self._plan.team]
         return team or alive
 

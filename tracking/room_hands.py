@@ -177,6 +177,11 @@ class RoomHands:
     def holding(self) -> bool:
         return self._hold is not None
 
+    @property
+    def holder(self) -> int | None:
+        """The hand that holds the head, 0 or 1."""
+        return None if self._hold is None else self._hold.index
+
     def click(self) -> None:
         """Press at the pointer during the next update, from elsewhere than a controller."""
         self._clicks = True

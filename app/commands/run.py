@@ -35,6 +35,9 @@ class RunConfig:
     """Avatar file; the last one, or the bundled one, when left out."""
     vr: bool = False
     """Show it in your VR headset too, through OpenXR; V in the window does the same at any time."""
+    eye_size: int | None = None
+    """Longer side of each eye's image in the headset, in pixels; left out, what the headset recommends, or at most 256
+    where there is no graphics card."""
     offscreen: bool = False
     """Run without a display."""
     frames: int | None = None
@@ -143,12 +146,12 @@ def _session(
         session = LiveSession(first.pool, sources.pose, sources.face, screen, settings.viewing_distance_m, limits)
         loader = StageLoader(lambda p: open_stage(p, devices, config.resolution, settings.warps_per_cache))
         stack.callback(loader.close)
-        options = LiveOptions(config.frames, config.fps, recordings=_recordings(settings))
+        options = LiveOptions(config.frames, config.fps, recordings=_recordings(settings), eye_size=config.eye_size)
         app = LiveApp(first, session, sources, presenter, loader, settings, options, save)
         if problem:
             app.say(problem, good=False)
         if config.record is not None:
-            app.start_recording(config.record)
+            app.capture.start(config.record)
         names = ", ".join(worker.device for worker in first.pool.stats().workers)
         print(f"{first.avatar.name} on {names}; view: {sources.pose.name}; {presenter.name}", flush=True)
         try:
@@ -159,9 +162,9 @@ def _session(
             current[0] = app.stage
             app.vr.close()
             if app.recorder is not None:
-                app.stop_recording()
+                app.capture.stop()
         if config.screenshot is not None:
-            write_png(config.screenshot, app.picture())
+            write_png(config.screenshot, app.capture.picture())
         if config.report is not None:
             extra: dict[str, object] = {
                 "presenter": presenter.name,
@@ -173,8 +176,8 @@ def _session(
             write_report(config.report, session_report(session, extra))
         shown = str(app.stage.path.absolute())
         save(replace(app.settings, last_avatar=shown, recent_avatars=remembered(shown, app.settings)))
-        if app.recording_error:
-            print(f"visavis: {app.recording_error}", file=sys.stderr)
+        if app.capture.error:
+            print(f"visavis: {app.capture.error}", file=sys.stderr)
             return 2
         unfinished = config.frames is not None and session.totals().shown < config.frames
         return 128 + stopped[0] if stopped and unfinished else 0
@@ -193,8 +196,8 @@ def _enter_vr(app: LiveApp, demanded: bool) -> None:
 
 def _check(config: RunConfig) -> None:
     for name, low, high in (
-        ("frames", 1, 10**9), ("fps", 0.1, 1000), ("resolution", 64, 2048), ("screen_width_m", 0.05, 10),
-        ("viewing_distance_m", 0.2, 10),
+        ("frames", 1, 10**9), ("fps", 0.1, 1000), ("resolution", 64, 2048), ("eye_size", 16, 8192),
+        ("screen_width_m", 0.05, 10), ("viewing_distance_m", 0.2, 10),
     ):  # fmt: skip
         value = getattr(config, name)
         if value is not None and not low <= value <= high:  # also false for NaN

@@ -19,6 +19,14 @@ DEPTH_FORMATS = (0x8CAC, 0x81A6, 0x8CAD, 0x88F0, 0x81A5)
 FORMATS = {0x8C43: ("f1", False), 0x881A: ("f2", True), 0x8058: ("f1", True)}  # SRGB8_ALPHA8, RGBA16F, RGBA8
 
 
+def fitted(size: tuple[int, int], largest: int | None) -> tuple[int, int]:
+    """The size, made smaller where its longer side is beyond `largest` pixels."""
+    longer = max(size)
+    if largest is None or longer <= largest:
+        return size
+    return max(round(size[0] * largest / longer), 1), max(round(size[1] * largest / longer), 1)
+
+
 class EyeImages:
     """One eye's swapchain with a framebuffer around each image, and one of depth beside it where `depth_format` is
     given; else depth is our own and stays here."""

@@ -14,6 +14,7 @@ from tracking.room_hands import Hand
 
 HANDS = ("left", "right")
 NO_HANDS = (Hand(), Hand())
+TICK_NS, TICK_AMPLITUDE = 30_000_000, 0.5
 # interaction profile -> action -> the path under /user/hand/<hand>/input; two where the hands differ
 PROFILES: dict[str, dict[str, str | tuple[str, str]]] = {
     "khr/simple_controller": {"select": "select/click", "menu": "menu/click"},
@@ -34,7 +35,7 @@ PROFILES: dict[str, dict[str, str | tuple[str, str]]] = {
 _POSES = {"aim": "aim/pose", "grip": "grip/pose"}
 _NAMES = {
     "aim": "Point", "grip": "Hand", "select": "Press, or hold the head", "squeeze": "Hold the head",
-    "menu": "Show or hide the panel", "stick": "Push and turn what is held",
+    "menu": "Show or hide the panel", "stick": "Push and turn what is held", "tick": "Felt when the head is taken",
 }  # fmt: skip
 
 
@@ -52,6 +53,7 @@ class Controllers:
             "aim": xr.ActionType.POSE_INPUT,
             "grip": xr.ActionType.POSE_INPUT,
             "stick": xr.ActionType.VECTOR2F_INPUT,
+            "tick": xr.ActionType.VIBRATION_OUTPUT,
         }
         self._actions = {
             name: xr.create_action(
@@ -84,6 +86,15 @@ class Controllers:
             ]
             for name in _POSES
         }
+
+    def tick(self, index: int) -> None:
+        """Let the left (0) or right (1) controller be felt for a moment, if it can. Raises HeadsetLost."""
+        import xr
+
+        info = xr.HapticActionInfo(self._actions["tick"], self._users[index])
+        vibration = xr.HapticVibration(xr.Duration(TICK_NS), xr.FREQUENCY_UNSPECIFIED, TICK_AMPLITUDE)
+        with translated(), contextlib.suppress(xr.SessionNotFocused):
+            xr.apply_haptic_feedback(self._session, info, vibration)  # type: ignore[arg-type]  # it casts
 
     def hands(self, time: int) -> tuple[Hand, Hand]:
         """Left and right, at OpenXR's `time`; while another program has the controllers both are empty.
@@ -145,4 +156,5 @@ def _paths(inputs: dict[str, str | tuple[str, str]]) -> list[tuple[str, str]]:
     for name, path in {**_POSES, **inputs}.items():
         for i, hand in enumerate(HANDS):
             pairs.append((name, f"/user/hand/{hand}/input/{path if isinstance(path, str) else path[i]}"))
+    pairs += [("tick", f"/user/hand/{hand}/output/haptic") for hand in HANDS]
     return pairs

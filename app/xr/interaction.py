@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import moderngl
 
 from app.actions import Action, Do
-from app.xr.panel import WIDTH_M, Panel
+from app.xr.panel import SCALE, WIDTH_M, Panel
 from app.xr.sketch import Sketch
 from models.geometry import Pose
 from tracking.room import Eye
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class Interaction:
     """Of one VR session. `hands`: what they do; `panel`, and `board` where it hangs, None while it is hidden."""
 
-    def __init__(self, ctx: moderngl.Context) -> None:
+    def __init__(self, ctx: moderngl.Context, scale: float = SCALE) -> None:
+        """scale: of the panel's letters."""
         self.hands = RoomHands()
-        self.panel = Panel(ctx)
+        self.panel = Panel(ctx, scale)
         self.board: Board | None = None
         self._sketch = Sketch(ctx)
         self._stood: Pose | None = None  # the anchor that the board hangs beside
         self._steps: list[str] = []
+        self._step = 0  # of painting the panel
         self._updated_ns = 0
 
     def step(self, step: str) -> None:
@@ -48,13 +50,25 @@ class Interaction:
         self._hang(app.settings.overlay_visible, viewer, anchor)
         return anchor
 
-    def paint(self, app: LiveApp, now_ns: int) -> None:
+    def paint(self, app: LiveApp, now_ns: int, by_steps: bool = False) -> None:
         """Draw the panel if it is due, and ask the app for what was pressed on it. GL's target is another afterwards.
 
-        That takes some milliseconds: best while the workers are busy."""
-        if self.board is not None and self.panel.due(now_ns):
+        by_steps: only the next third of that, as it would take too long for one cycle.
+        """
+        if self.board is None:
+            self._step = 0
+        elif self._step == 0 and self.panel.due(now_ns):
+            app.overlay_model()  # figures are counted anew, and are as fresh in the next cycle
+            self._step = 1
+        elif self._step == 1:
             for action in self.panel.draw(app.overlay_model(), now_ns):
                 app.ask(action)
+            self._step = 2
+        elif self._step == 2:
+            self.panel.finish()
+            self._step = 0
+        if not by_steps and self._step:
+            self.paint(app, now_ns)
 
     def _hang(self, visible: bool, viewer: Pose, anchor: Pose) -> None:
         """Beside the head; it stays where it is until the head is moved."""
@@ -68,10 +82,14 @@ class Interaction:
         else:
             self.panel.point(self.hands.pointer, self.hands.pressed)
 
-    def draw(self, eye: Eye, linear: bool = False) -> None:
-        """Over the room, into the bound framebuffer's viewport. eye: in the room's frame."""
-        board = (self.board, self.panel.texture) if self.board is not None else None
-        self._sketch.draw(eye, board, self.hands.beams, linear)
+    def draw_board(self, eye: Eye, linear: bool = False) -> None:
+        """Into the bound framebuffer's viewport, before the head. eye: in the room's frame."""
+        if self.board is not None:
+            self._sketch.draw_board(eye, self.board, self.panel.texture, linear)
+
+    def draw_beams(self, eye: Eye, linear: bool = False) -> None:
+        """Likewise, after the head."""
+        self._sketch.draw_beams(eye, self.hands.beams, linear)
 
     def release(self) -> None:
         self.panel.release()

@@ -5,11 +5,13 @@ Knows nothing of OpenXR or windows: it draws into whatever framebuffer is bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import moderngl
 import numpy as np
 
 from app.relief import Relief
-from assets import asset_path
+from app.shaders import load_program
 from models.geometry import Array
 from renderer.messages import EyeView, RenderedFrame
 from tracking.room import Eye, nearness_fade
@@ -29,12 +31,8 @@ class RoomScene:
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self._ctx = ctx
-        shaders = asset_path("shaders")
-        self._room = ctx.program(
-            vertex_shader=(shaders / "room.vert").read_text(encoding="utf-8"),
-            fragment_shader=(shaders / "room.frag").read_text(encoding="utf-8"),
-        )
-        self._room_strip = ctx.vertex_array(self._room, [])
+        self._rooms = {linear: load_program(ctx, "room.vert", "room.frag", linear) for linear in (False, True)}
+        self._room_strips = {linear: ctx.vertex_array(program, []) for linear, program in self._rooms.items()}
         self._reliefs = (Relief(ctx), Relief(ctx))
         self._textures: list[moderngl.Texture] = []
         self._head: Array | None = None
@@ -63,32 +61,45 @@ class RoomScene:
             texture.repeat_x = texture.repeat_y = False
 
     def draw(
-        self, index: int, eye: Eye, viewport: tuple[int, int], now_ns: int, linear: bool = False, left: int = 0
+        self,
+        index: int,
+        eye: Eye,
+        viewport: tuple[int, int],
+        now_ns: int,
+        linear: bool = False,
+        left: int = 0,
+        also: Callable[[], None] | None = None,
     ) -> None:
         """What eye `index` (0 left, 1 right) sees from `eye`, into the bound framebuffer, all of it.
 
         eye: in the anchor's frame, as the pictures are. now_ns: when it will be seen. linear: the framebuffer holds
         linear colours. left: where the viewport starts, in pixels from the framebuffer's left side. Depth, where there
-        is any, is GL's between NEAR_M and FAR_M; that of the room is the farthest.
+        is any, is GL's between NEAR_M and FAR_M; that of the room is the farthest. also: draws what else is opaque in
+        the room, with depth; the head's soft edge then lies over that.
         """
         ctx = self._ctx
         ctx.viewport = (left, 0, *viewport)
         ctx.clear(depth=1.0, viewport=(left, 0, *viewport))  # of colour, all is drawn over
         ctx.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE | moderngl.BLEND)
         pose = eye.T_world_eye
-        self._room["tangents"] = eye.fov.tangents
-        self._room["rotation"] = tuple(pose.rotation.T.ravel())
-        self._room["eye"] = tuple(pose.position)
-        self._room["floor_y"] = -FLOOR_BELOW_HEAD_M
-        self._room["linear"] = linear
-        self._room_strip.render(moderngl.TRIANGLE_STRIP, vertices=4)
+        room = self._rooms[linear]
+        room["tangents"] = eye.fov.tangents
+        room["rotation"] = tuple(pose.rotation.T.ravel())
+        room["eye"] = tuple(pose.position)
+        room["floor_y"] = -FLOOR_BELOW_HEAD_M
+        self._room_strips[linear].render(moderngl.TRIANGLE_STRIP, vertices=4)
+        if also is not None:
+            also()
         if self._head is None:
             return
         opacity = nearness_fade(pose.position, self._head) * staleness_fade(now_ns - self._time_ns)
         if opacity > 0:
             projection = eye.fov.projection(NEAR_M, FAR_M) @ pose.inverse().matrix()
-            self._reliefs[index].draw(projection, opacity, linear)
+            left_tangent, right_tangent, *_ = eye.fov.tangents
+            relief = self._reliefs[index]
+            pixels = relief.width * viewport[0] / (right_tangent - left_tangent)
+            relief.draw(projection, opacity, linear, pixels)
 
     def release(self) -> None:
-        for item in (*self._reliefs, *self._textures, self._room_strip, self._room):
+        for item in (*self._reliefs, *self._textures, *self._room_strips.values(), *self._rooms.values()):
             item.release()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from ctypes import c_int64
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from typing import Any
 import moderngl
 
 from app.xr.graphics import current_binding, drain_errors
-from app.xr.images import DEPTH_FORMATS, FORMATS, EyeImages
+from app.xr.images import DEPTH_FORMATS, FORMATS, EyeImages, fitted
 from app.xr.input import NO_HANDS, Controllers
 from app.xr.runtime import Description, HeadsetLost, Runtime, pose_of, translated
 from app.xr.states import Call, SessionStates, State
 from models.errors import UserError
 from tracking.room import Eye, Fov
 from tracking.room_hands import Hand
+
+PERIODS = 256  # what the runtime said last of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Frame:
 
     time: int
     display_ns: int  # the same moment on the monotonic clock
-    period_ns: int
+    period_ns: int  # the display's own, also where the runtime asks for every other cycle only
     should_render: bool
     missed: int
 
@@ -48,8 +51,10 @@ class XrSession:
     """clock_ns: monotonic. `linear`: the eyes' images hold linear colours. `submits_depth`: the runtime is told their
     depth."""
 
-    def __init__(self, ctx: moderngl.Context, clock_ns: Callable[[], int]) -> None:
-        """Raises UserError with one line: no runtime, no headset, no OpenGL, formats that we do not know."""
+    def __init__(self, ctx: moderngl.Context, clock_ns: Callable[[], int], largest: int | None = None) -> None:
+        """largest: pixels, of an eye image's longer side; None: as the runtime recommends.
+
+        Raises UserError with one line: no runtime, no headset, no OpenGL, formats that we do not know."""
         import xr
 
         self.states = SessionStates()
@@ -57,7 +62,8 @@ class XrSession:
         self._ctx, self._clock = ctx, clock_ns
         self._session: Any = None
         self._eyes: list[EyeImages] = []
-        self._last_time = 0
+        self._last_time = self._period = 0
+        self._periods: deque[int] = deque(maxlen=PERIODS)
         binding = current_binding()
         self._runtime = Runtime(binding.extensions)
         try:
@@ -78,7 +84,7 @@ class XrSession:
             depth = next((f for f in DEPTH_FORMATS if f in offered), None) if self._runtime.depth else None
             self.submits_depth = depth is not None
             for size in self.description.views:
-                self._eyes.append(EyeImages(ctx, self._session, format_, dtype, size, depth))
+                self._eyes.append(EyeImages(ctx, self._session, format_, dtype, fitted(size, largest), depth))
         except (xr.XrException, moderngl.Error) as error:
             self.close()
             why = " ".join(str(error).split()) or type(error).__name__
@@ -95,7 +101,7 @@ class XrSession:
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Of the eyes' images, width and height."""
-        return self.description.views
+        return tuple(eye.size for eye in self._eyes)
 
     def poll(self) -> None:
         """Take the runtime's news and do what they ask for. Raises HeadsetLost."""
@@ -131,9 +137,16 @@ class XrSession:
             state = xr.wait_frame(self._session)
             display_ns = self._monotonic(state.predicted_display_time, state.predicted_display_period)
         time, period = int(state.predicted_display_time), int(state.predicted_display_period)
-        missed = max(round((time - self._last_time) / period) - 1, 0) if self._last_time and period > 0 else 0
-        self._last_time = time
-        return Frame(time, display_ns, period, bool(state.should_render), missed)
+        missed = self._missed(time, period)
+        return Frame(time, display_ns, self._period, bool(state.should_render), missed)
+
+    def _missed(self, time: int, period: int) -> int:
+        """A runtime that finds us slow says so with a longer period; the display's is the shortest
+        that it has said lately: Monado begins with a guess."""
+        self._periods.append(period)
+        self._period = min((p for p in self._periods if p > 0), default=0)
+        last, self._last_time = self._last_time, time
+        return max(round((time - last) / self._period) - 1, 0) if last and self._period > 0 else 0
 
     @contextlib.contextmanager
     def begun(self, frame: Frame) -> Iterator[Submission]:
@@ -151,13 +164,13 @@ class XrSession:
             raise
         self._end(frame, submission.eyes, submission.near_far)
 
-    def locate(self, frame: Frame) -> tuple[Eye, Eye] | None:
-        """Left and right eye when the frame is seen; None while nobody knows where they are.
+    def locate(self, frame: Frame, later_ns: int = 0) -> tuple[Eye, Eye] | None:
+        """Left and right eye when the frame is seen, or so much later; None while nobody knows where they are.
 
         Raises HeadsetLost, UserError for a field of view that is none."""
         import xr
 
-        info = xr.ViewLocateInfo(xr.ViewConfigurationType.PRIMARY_STEREO, xr.Time(frame.time), self._space)
+        info = xr.ViewLocateInfo(xr.ViewConfigurationType.PRIMARY_STEREO, xr.Time(frame.time + later_ns), self._space)
         with translated():
             state, views = xr.locate_views(self._session, info)
         known = xr.ViewStateFlags.ORIENTATION_VALID_BIT | xr.ViewStateFlags.POSITION_VALID_BIT
@@ -177,6 +190,11 @@ class XrSession:
 
         Raises HeadsetLost."""
         return self._controllers.hands(frame.time) if self.states.state is State.FOCUSED else NO_HANDS
+
+    def tick(self, hand: int) -> None:
+        """Let the left (0) or right (1) controller be felt for a moment. Raises HeadsetLost."""
+        if self.states.state is State.FOCUSED:
+            self._controllers.tick(hand)
 
     @contextlib.contextmanager
     def image(self, eye: int) -> Iterator[moderngl.Framebuffer]:

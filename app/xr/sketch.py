@@ -1,4 +1,4 @@
-"""What is drawn into the room over the head: the panel's board, rays from hands, and a dot where they end.
+"""What is drawn into the room besides the head: the panel's board, rays from hands, and a dot where they end.
 
 Draws into whatever framebuffer is bound; corners are plain geometry, in the room's frame.
 """
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import moderngl
 import numpy as np
 
+from app.shaders import load_program
 from app.xr.scene import FAR_M, NEAR_M
-from assets import asset_path
 from models.geometry import Array
 from tracking.room import Eye
 from tracking.room_hands import Beam, Board
@@ -51,53 +51,55 @@ class Sketch:
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self._ctx = ctx
-        shaders = asset_path("shaders")
-        self._program = ctx.program(
-            vertex_shader=(shaders / "quad.vert").read_text(encoding="utf-8"),
-            fragment_shader=(shaders / "quad.frag").read_text(encoding="utf-8"),
-        )
-        self._strip = ctx.vertex_array(self._program, [])
+        self._programs = {linear: load_program(ctx, "quad.vert", "quad.frag", linear) for linear in (False, True)}
+        self._strips = {linear: ctx.vertex_array(program, []) for linear, program in self._programs.items()}
 
-    def draw(
-        self,
-        eye: Eye,
-        board: tuple[Board, moderngl.Texture] | None,
-        beams: Sequence[Beam],
-        linear: bool = False,
-    ) -> None:
-        """Over what has been drawn into the bound framebuffer's viewport for this eye, which is in the room's frame."""
-        if board is None and not beams:
+    def draw_board(self, eye: Eye, board: Board, picture: moderngl.Texture, linear: bool = False) -> None:
+        """Into the bound framebuffer's viewport for this eye, which is in the room's frame, with its depth."""
+        pose = eye.T_world_eye
+        if board.T_room_board.inverse().apply(pose.position)[2] <= 0:  # its back
+            return
+        self._begin(eye, linear)
+        picture.use(0)
+        self._ctx.enable(moderngl.DEPTH_TEST)
+        self._quad(linear, _BOARD, board.corners())
+        self._ctx.disable(moderngl.BLEND | moderngl.DEPTH_TEST)
+
+    def draw_beams(self, eye: Eye, beams: Sequence[Beam], linear: bool = False) -> None:
+        """Over what has been drawn, where that is not nearer; dots lie on what they point at, and over all."""
+        if not beams:
             return
         ctx, pose = self._ctx, eye.T_world_eye
+        program = self._begin(eye, linear)
+        for beam in beams:
+            program["tint"] = COLOURS[beam.on]
+            if beam.start is not None:
+                ctx.enable(moderngl.DEPTH_TEST)
+                self._quad(linear, _RAY, ribbon_corners(beam.start, beam.end, pose.position, RAY_WIDTH_M))
+                ctx.disable(moderngl.DEPTH_TEST)
+            if beam.on:
+                radius = DOT_RADIANS * float(np.linalg.norm(pose.position - beam.end))
+                self._quad(linear, _DOT, dot_corners(beam.end, pose.position, radius))
+        ctx.disable(moderngl.BLEND)
+
+    def _begin(self, eye: Eye, linear: bool) -> moderngl.Program:
+        ctx = self._ctx
         ctx.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         ctx.enable(moderngl.BLEND)
         ctx.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
-        view = eye.fov.projection(NEAR_M, FAR_M) @ pose.inverse().matrix()
-        self._program["view_projection"] = tuple(view.T.ravel())
-        self._program["linear"] = linear
-        if board is not None and board[0].T_room_board.inverse().apply(pose.position)[2] > 0:  # not its back
-            board[1].use(0)
-            ctx.enable(moderngl.DEPTH_TEST)
-            ctx.depth_func = "1"  # over everything, but the runtime is to know how far away it is
-            self._quad(_BOARD, board[0].corners())
-            ctx.depth_func = "<"
-            ctx.disable(moderngl.DEPTH_TEST)
-        for beam in beams:
-            self._program["tint"] = COLOURS[beam.on]
-            if beam.start is not None:
-                self._quad(_RAY, ribbon_corners(beam.start, beam.end, pose.position, RAY_WIDTH_M))
-            if beam.on:
-                radius = DOT_RADIANS * float(np.linalg.norm(pose.position - beam.end))
-                self._quad(_DOT, dot_corners(beam.end, pose.position, radius))
-        ctx.disable(moderngl.BLEND)
+        view = eye.fov.projection(NEAR_M, FAR_M) @ eye.T_world_eye.inverse().matrix()
+        program = self._programs[linear]
+        program["view_projection"] = tuple(view.T.ravel())
+        return program
 
-    def _quad(self, shape: int, corners: Array | None) -> None:
+    def _quad(self, linear: bool, shape: int, corners: Array | None) -> None:
         if corners is None:
             return
-        self._program["shape"] = shape
-        self._program["corners"] = [tuple(corner) for corner in corners]
-        self._strip.render(moderngl.TRIANGLE_STRIP, vertices=4)
+        program = self._programs[linear]
+        program["shape"] = shape
+        program["corners"] = [tuple(corner) for corner in corners]
+        self._strips[linear].render(moderngl.TRIANGLE_STRIP, vertices=4)
 
     def release(self) -> None:
-        self._strip.release()
-        self._program.release()
+        for item in (*self._strips.values(), *self._programs.values()):
+            item.release()

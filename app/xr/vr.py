@@ -5,21 +5,28 @@ Whatever becomes of runtime or headset, the desktop goes on: a tick that VR does
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import moderngl
 
 from app.latency import Rolling
+from app.pace import Pace
 from app.report import percentiles
+from app.xr.graphics import draws_in_software
 from app.xr.interaction import Interaction
+from app.xr.mirror import Mirror
+from app.xr.panel import SCALE, SLOW_SCALE
+from app.xr.requests import Requests
 from app.xr.runtime import Description, HeadsetLost
 from app.xr.scene import FAR_M, NEAR_M, RoomScene
 from app.xr.session import Frame, XrSession
 from app.xr.states import Over, State
+from app.xr.timeliness import Timeliness, usable_cores, workers_beside_display
 from models.errors import UserError
 from models.geometry import Pose
-from renderer.messages import EyeView, RenderedFrame
-from tracking.room import Eye, before_viewer, look_at_head, place_at_anchor
+from renderer.messages import RenderedFrame
+from tracking.room import Eye, before_viewer
 
 if TYPE_CHECKING:
     from app.live import LiveApp
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from app.session import LiveSession
 
 MARGIN_NS = 1_500_000  # before the cycle ends
+SOFTWARE_PX = 256  # of an eye's image, where the processor draws it
 SHOWN_WINDOW = 120  # cycles that the figures for people cover
 Eyes = tuple[Eye, Eye]
 
@@ -34,12 +42,21 @@ Eyes = tuple[Eye, Eye]
 class VirtualReality:
     """Off until `enter`. `anchor`: T_world_anchor, where the head stands; set before the viewer when it is None."""
 
-    def __init__(self, presenter: Presenter) -> None:
+    def __init__(self, presenter: Presenter, largest: int | None = None) -> None:
+        """largest: pixels, of the longer side of an eye's image; None: what the headset recommends, or with a software
+        GL at most SOFTWARE_PX."""
+        self._largest = largest
         self.anchor: Pose | None = None
         self._presenter = presenter
         self._session: XrSession | None = None
+        self._live: LiveSession | None = None  # while there is a session
         self._scene: RoomScene | None = None
         self._interaction: Interaction | None = None
+        self._mirror: Mirror | None = None
+        self._timeliness: Timeliness | None = None
+        self._requests = Requests()
+        self._pace = Pace()
+        self._unseen: RenderedFrame | None = None  # uploaded, and in no cycle yet
         self._description: Description | None = None  # of the session, also after it
         self._walked: list[str] = []  # states of earlier sessions
         self._cycles = self._missed = 0
@@ -85,10 +102,17 @@ class VirtualReality:
         if self._presenter.context is None:
             raise UserError("VR needs OpenGL, and this session draws without it; see what visavis doctor says of GL")
         self._presenter.use()
-        self._session = XrSession(self._presenter.context, session.clock_ns)
+        context = self._presenter.context
+        self._software = draws_in_software(context)
+        largest = self._largest or (SOFTWARE_PX if self._software else None)
+        self._session = XrSession(context, session.clock_ns, largest)
+        self._live = session
         self._description = self._session.description
-        self._scene = RoomScene(self._presenter.context)
-        self._interaction = Interaction(self._presenter.context)
+        self._scene = RoomScene(context)
+        self._interaction = Interaction(context, SLOW_SCALE if self._software else SCALE)
+        self._mirror = Mirror(self._presenter, self._scene, self._interaction, self._software)
+        self._requests, self._pace, self._unseen = Requests(), Pace(), None
+        self._timeliness = Timeliness()
         self._presenter.set_paced(False)  # the headset paces; two displays cannot
         self.anchor = None
 
@@ -120,11 +144,18 @@ class VirtualReality:
         if self._session is not None:
             self._walked += [state.name for state in self._session.states.walked]
             self._session.close()
+        if self._live is not None:
+            self._live.set_at_work(None)
+            self._live = None
         if self._scene is not None:
             self._scene.release()
         if self._interaction is not None:
             self._interaction.release()
-        self._session = self._scene = self._interaction = None
+        if self._mirror is not None:
+            self._mirror.release()
+        if self._timeliness is not None:
+            self._timeliness.release()
+        self._session = self._scene = self._interaction = self._mirror = self._timeliness = None
         self._presenter.set_paced(True)
 
     def report(self) -> dict[str, Any] | None:
@@ -173,95 +204,92 @@ class VirtualReality:
         self._period_ns = frame.period_ns
         app.session.set_display_period(frame.period_ns)
         started = app.session.clock_ns()
-        newest: RenderedFrame | None = None
+        assert self._mirror is not None and self._timeliness is not None
+        self._timeliness.hold()
+        if self._software:
+            devices = [worker.device for worker in app.session.pool.stats().workers]
+            app.session.set_at_work(workers_beside_display(devices, usable_cores()))
+        newest = first = None  # the picture that has come, and the one that is seen for the first time
         with session.begun(frame) as submission:
             eyes = session.locate(frame) if frame.should_render else None
             if eyes is not None:
-                newest = self._newest(app, frame, eyes, started)
-                submission.eyes = self._draw(app, session, frame, newest)
+                self._place(app, session, frame, eyes)
+                newest = app.await_frame(0, 0)
+                if not self._software:
+                    newest = self._exchange(app, session, frame, newest, started)
+                self._mirror.begin(app, started, newest)
+                first = self._unseen
+                submission.eyes = self._draw(app, session, frame)
                 submission.near_far = (NEAR_M, FAR_M)
                 eyes = submission.eyes or eyes
         if eyes is None:
             return False
-        app.show(newest, _Mirror(self, eyes[: 2 if app.settings.vr_mirror == "both" else 1], frame.display_ns))
+        if self._software:  # it takes time that the headset does not wait for: what has come is shown in the next cycle
+            self._exchange(app, session, frame, newest, started)
+        assert self.anchor is not None
+        self._mirror.show(app, first if submission.eyes is not None else None, eyes, self.anchor, frame)
         return True
 
-    def _newest(self, app: LiveApp, frame: Frame, eyes: Eyes, started: int) -> RenderedFrame | None:
-        """Ask for a frame of these eyes and wait for it as long as the display allows; else what has come so far."""
-        if self._session is not None and self._session.recentred:
-            self._session.recentred, self.anchor = False, None
+    def _place(self, app: LiveApp, session: XrSession, frame: Frame, eyes: Eyes) -> None:
+        """Where the head stands, as hands and keys leave it."""
+        assert self._interaction is not None
+        if session.recentred:
+            session.recentred, self.anchor = False, None
         viewer = eyes[0].T_world_eye.interpolate(eyes[1].T_world_eye, 0.5)
         if self.anchor is None:
             self.anchor = before_viewer(viewer)
-        assert self._session is not None and self._interaction is not None
-        hands, now = self._session.hands(frame), app.session.clock_ns()
-        self.anchor = self._interaction.update(app, hands, viewer, self.anchor, now)
+        now, held = app.session.clock_ns(), self._interaction.hands.holder
+        self.anchor = self._interaction.update(app, session.hands(frame), viewer, self.anchor, now)
+        holder = self._interaction.hands.holder
+        if holder is not None and holder != held:
+            session.tick(holder)
         app.session.stereo = True
-        asked = self._request(app, frame, eyes)
-        self._interaction.paint(app, now)
-        deadline = started + frame.period_ns - self._draw_ns - MARGIN_NS
-        return app.await_frame(deadline, app.session.last_submitted_id if asked else 0)
 
-    def _request(self, app: LiveApp, frame: Frame, eyes: Eyes) -> bool:
-        live, now = app.session, app.session.clock_ns()
-        if not live.can_request(app.options.in_flight):
-            return False
-        head = place_at_anchor(live.face_source.head(frame.display_ns, now))
-        places = [self._from_anchor(eye).T_world_eye.position for eye in eyes]
-        try:
-            left, right = (EyeView(*look_at_head(place, head.T_world_head.position)) for place in places)
-        except ValueError:  # nearer than anything can be drawn; it has faded
-            return False
-        return live.request_stereo(frame.display_ns, now, left, right, head)
+    def _exchange(
+        self, app: LiveApp, session: XrSession, frame: Frame, newest: RenderedFrame | None, started: int
+    ) -> RenderedFrame | None:
+        """Ask for a frame, and have drawn from now on what has come: `newest`, or, from workers that have shown that
+        they can be waited for, that very frame. Returns it."""
+        assert self._scene is not None and self.anchor is not None
+        asked = self._requests.ask(app.session, session, frame, self.anchor)
+        budget = frame.period_ns - self._draw_ns - MARGIN_NS
+        if asked and not self._software and self._pace.within(budget):
+            newest = app.await_frame(started + budget, app.session.last_submitted_id, newest)
+        if newest is not None:
+            self._presenter.use()
+            self._scene.upload(newest)
+            self._unseen = newest
+            if "worker_end" in newest.stamps_ns:
+                self._pace.add(newest.stamps_ns["worker_end"] - newest.request.pose_time_ns)
+        return newest
 
-    def _draw(self, app: LiveApp, session: XrSession, frame: Frame, newest: RenderedFrame | None) -> Eyes | None:
+    def _draw(self, app: LiveApp, session: XrSession, frame: Frame) -> Eyes | None:
         """Both eyes as they are now known to be at the display's moment: what was drawn for older poses is hung up in
         the room, and seen from the newest. Returns these; None when nobody knows where the eyes are."""
         clock = app.session.clock_ns
         begin = clock()
-        assert self._scene is not None and self._interaction is not None
+        assert self._scene is not None and self._interaction is not None and self._mirror is not None
         self._presenter.use()
-        if newest is not None:
-            self._scene.upload(newest)
-            self._latencies["to_warp"].add((frame.display_ns - newest.request.pose_time_ns) / 1e6)
-        located = clock()
         latest = session.locate(frame)
         if latest is None:
             return None
         for index, eye in enumerate(latest):
             with session.image(index) as target:
                 target.use()
-                self._scene.draw(index, self._from_anchor(eye), session.sizes[index], frame.display_ns, session.linear)
-                self._interaction.draw(eye, session.linear)
-        self._latencies["to_reprojection"].add((frame.display_ns - located) / 1e6)
+                place, size = self._from_anchor(eye), session.sizes[index]
+                board = partial(self._interaction.draw_board, eye, session.linear)
+                self._scene.draw(index, place, size, frame.display_ns, session.linear, also=board)
+                self._interaction.draw_beams(eye, session.linear)
+                if not session.linear:
+                    self._mirror.keep(index, target)
+        self._latencies["to_reprojection"].add((frame.display_ns - begin) / 1e6)
+        if self._unseen is not None:
+            self._latencies["to_warp"].add((frame.display_ns - self._unseen.request.pose_time_ns) / 1e6)
+            self._requests.came(self._unseen, frame.display_ns)
+            self._unseen = None
         self._draw_ns += (clock() - begin - self._draw_ns) // 8
         return latest
-
-    def draw_mirror(self, eyes: tuple[Eye, ...], now_ns: int) -> None:
-        """In the window: the left eye's view, or both side by side."""
-        if self._scene is None or self._interaction is None:
-            return
-        self._presenter.use()
-        width, height = self._presenter.size
-        width //= len(eyes)
-        for index, eye in enumerate(eyes):
-            fitted = Eye(eye.T_world_eye, eye.fov.cut_to(width / height))
-            self._scene.draw(index, self._from_anchor(fitted), (width, height), now_ns, left=index * width)
-            self._interaction.draw(fitted)
 
     def _from_anchor(self, eye: Eye) -> Eye:
         assert self.anchor is not None, "the first cycle that knows the eyes sets it"
         return eye.seen_from(self.anchor)
-
-
-class _Mirror:
-    """What the live loop shows of a VR tick: the pictures are uploaded already."""
-
-    def __init__(self, vr: VirtualReality, eyes: tuple[Eye, ...], now_ns: int) -> None:
-        self._vr, self._eyes, self._now_ns = vr, eyes, now_ns
-
-    def upload(self, frame: RenderedFrame) -> None:
-        pass
-
-    def draw(self, eye: EyeView | None = None) -> None:
-        self._vr.draw_mirror(self._eyes, self._now_ns)

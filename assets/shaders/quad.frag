@@ -1,11 +1,10 @@
 #version 330 core
 // What is drawn into the room by hand: a board with a picture on it, a ray that starts faintly, a dot. Premultiplied
-// sRGB, converted where the target holds linear colours.
+// sRGB, converted where the target holds linear colours (LINEAR).
 const int BOARD = 0, RAY = 1, DOT = 2;
 uniform sampler2D image;  // row 0 at the bottom
 uniform int shape;
 uniform vec4 tint;        // of rays and dots, not premultiplied
-uniform bool linear;
 in vec2 uv;
 out vec4 color;
 
@@ -22,5 +21,8 @@ void main() {
         c.rgb *= smoothstep(0.85, 0.65, radius);  // a dark rim: it is seen on bright things too
         c.a *= smoothstep(1.0, 1.0 - max(soft, 1e-3), radius);
     }
-    color = vec4((linear ? pow(c.rgb, vec3(2.2)) : c.rgb) * c.a, c.a);
+#ifdef LINEAR
+    c.rgb = pow(c.rgb, vec3(2.2));
+#endif
+    color = vec4(c.rgb * c.a, c.a);
 }

@@ -1,6 +1,5 @@
 #version 330 core
-// Premultiplied sRGB, `opacity` on top; converted where the target holds linear colours. Two programs and no switch: a
-// software GL computes both sides of one.
+// Premultiplied sRGB, `opacity` on top; converted where the target holds linear colours (LINEAR).
 uniform sampler2D image;
 uniform float opacity;
 in vec2 uv;

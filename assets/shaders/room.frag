@@ -1,8 +1,7 @@
 #version 330 core
-// A quiet room: dusk above, a floor with a faint grid that says where down is. Colours are sRGB unless `linear`.
+// A quiet room: dusk above, a floor with a faint grid that says where down is. Colours are sRGB unless LINEAR.
 uniform vec3 eye;      // metres
 uniform float floor_y;
-uniform bool linear;
 in vec3 ray;
 out vec4 color;
 
@@ -26,5 +25,8 @@ void main() {
     }
     // less than a step of noise, which hides the bands of a slow gradient
     c += (fract(52.9829189 * fract(dot(gl_FragCoord.xy, vec2(0.06711056, 0.00583715)))) - 0.5) / 255.0;
-    color = vec4(linear ? pow(max(c, vec3(0.0)), vec3(2.2)) : c, 1.0);
+#ifdef LINEAR
+    c = pow(max(c, vec3(0.0)), vec3(2.2));
+#endif
+    color = vec4(c, 1.0);
 }

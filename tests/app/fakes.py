@@ -45,6 +45,7 @@ class FakePool:
     limit: int = 4
     warps_per_cache: int = 2
     period_ns: int = 0
+    at_work: int | None = None
     workers: list[WorkerStatus] = field(default_factory=lambda: [worker(0), worker(1)])
     restarted: list[int] = field(default_factory=list)
     pending: deque[ViewRequest] = field(default_factory=deque)
@@ -63,6 +64,17 @@ class FakePool:
             self.finish()
         return True
 
+    def waits(self, frame_id: int) -> bool:
+        return any(request.frame_id == frame_id for request in list(self.pending)[1:])
+
+    def amend(self, request: ViewRequest) -> bool:
+        """All but the oldest pending one wait."""
+        for i in range(1, len(self.pending)):
+            if self.pending[i].frame_id == request.frame_id:
+                self.pending[i] = request
+                return True
+        return False
+
     def finish(self) -> None:
         self.out.append(rendered(self.pending.popleft()))
 
@@ -79,6 +91,9 @@ class FakePool:
 
     def set_display_period(self, period_ns: int) -> None:
         self.period_ns = period_ns
+
+    def set_at_work(self, count: int | None) -> None:
+        self.at_work = count
 
     def set_warps_per_cache(self, k: int) -> None:
         self.warps_per_cache = k

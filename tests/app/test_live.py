@@ -78,7 +78,7 @@ def test_ends_after_the_wanted_number_of_shown_frames(tmp_path: Path) -> None:
     app = make(tmp_path, frames=37)
     app.run(never)
     assert app.session.totals().shown == 37
-    picture = app.picture()
+    picture = app.capture.picture()
     assert picture.shape == (120, 160, 3) and picture[60, 80].tolist() == [220, 120, 40], "the disc in the middle"
     assert picture[2, 2].tolist() != [220, 120, 40], "the plate in the corner"
 
@@ -202,12 +202,12 @@ def test_recording_holds_every_shown_frame_at_its_display_time(tmp_path: Path) -
         shown(frame, upload_ns, present_ns)
 
     app.session.shown = noting  # type: ignore[method-assign]
-    app.start_recording(tmp_path / "a.mp4")
+    app.capture.start(tmp_path / "a.mp4")
     app.run(never)
     recorder = app.recorder
     assert recorder is not None
-    app.stop_recording()
-    assert app.recording_error is None and "recorded" in message(app)[1]
+    app.capture.stop()
+    assert app.capture.error is None and "recorded" in message(app)[1]
     with av.open(str(tmp_path / "a.mp4")) as container:
         decoded = [f.time for f in container.decode(video=0)]
     assert len(decoded) + recorder.dropped == 25 and len(decoded) > 10
@@ -224,11 +224,11 @@ def test_a_recording_that_fails_is_told_and_the_session_goes_on(
 
     monkeypatch.setattr("app.recorder._Output.write", full)
     app = make(tmp_path, frames=60, fps=100.0)
-    app.start_recording(tmp_path / "a.mp4")
+    app.capture.start(tmp_path / "a.mp4")
     app.run(never)
     assert app.session.totals().shown == 60 and app.recorder is None
-    assert app.recording_error and "No space left" in app.recording_error
-    assert message(app) == (False, app.recording_error)
+    assert app.capture.error and "No space left" in app.capture.error
+    assert message(app) == (False, app.capture.error)
 
 
 def test_every_key_does_what_the_help_says(tmp_path: Path) -> None:

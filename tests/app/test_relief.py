@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.presenter import EglPresenter
+from app.relief import COARSE_CELLS, Relief
 from models.camera import Camera, Crop
 from models.geometry import Pose, quaternion_from_euler
 from renderer.messages import EyeView, RenderedFrame
@@ -148,3 +150,33 @@ def test_the_plate_stays_where_it_is(egl: EglPresenter) -> None:
     moved = seen_from(egl, EyeView(Pose(T.position + [0.02, 0, 0], T.orientation), camera))
     assert np.abs(moved[100:140, 100:220] - before[100:140, 100:220]).max() > 5
     np.testing.assert_array_equal(moved[:30], before[:30])
+
+
+def test_a_small_picture_is_the_same_with_fewer_cells(egl: EglPresenter) -> None:
+    """A ball with hair before a wall, 5 cm from where it was taken, 60 pixels wide."""
+    ctx = egl.context
+    assert ctx is not None
+    frame, _ = wall(np.array([(-0.15, 0.1), (0.0, 0.0), (0.2, -0.15), (0.1, 0.1)]))
+    y, x = np.mgrid[-1:1:33j, -1:1:33j][:, :CELLS, :CELLS]
+    ball = (0.6 - 0.08 * np.sqrt(np.clip(1 - 1.5 * (x**2 + y**2), 0, 1))).astype(np.float32)
+    texture = ctx.texture((SIDE, SIDE), 4, np.ascontiguousarray(frame.rgba))
+    texture.build_mipmaps()
+    relief = Relief(ctx)
+    view = EyeView(frame.request.T_world_eye, frame.request.camera)
+    relief.upload(view, frame.crop, texture, ball, np.array([0.0, 0.0, -0.6]))
+    camera = Camera(95.0, 95.0, 64.0, 64.0, 128, 128)
+    assert relief.width * camera.fx == pytest.approx(60, abs=2)
+    clip = camera.projection(0.05, 10.0) @ Pose(np.array([0.05, 0.0, 0.0])).inverse().matrix()
+    target = ctx.framebuffer([ctx.texture((128, 128), 4)], ctx.depth_renderbuffer((128, 128)))
+    pictures, triangles = [], []
+    for pixels in (math.inf, relief.width * camera.fx):
+        target.use()
+        target.clear(depth=1.0)
+        with ctx.query(primitives=True) as query:
+            relief.draw(clip, pixels=pixels)
+        triangles.append(query.primitives)
+        pictures.append(np.frombuffer(target.read(components=3), np.uint8).astype(int))
+    fine, coarse = pictures
+    assert triangles == [2 * CELLS**2, 2 * COARSE_CELLS**2]
+    assert fine.max() > 100 and np.abs(fine - coarse).max() <= 30 and np.abs(fine - coarse).mean() < 0.1
+    relief.release()

@@ -117,6 +117,7 @@ def test_a_signal_ends_cleanly_with_the_film_whole(avatar: Path, tmp_path: Path,
         (["--report", "nowhere/r.json"], "nowhere"),
         (["--viewing-distance-m", "nan"], "--viewing-distance-m"),
         (["--ui-scale", "9"], "--ui-scale"),
+        (["--eye-size", "4"], "--eye-size"),
     ],
 )
 def test_bad_options_are_one_line(

@@ -69,7 +69,7 @@ class Script:
 
     def picture(self, name: str) -> np.ndarray:
         self.shown(2)
-        picture = self.app.picture()
+        picture = self.app.capture.picture()
         write_png(self.folder / f"{name}.png", picture)
         return picture
 
@@ -111,7 +111,7 @@ def operate(s: Script) -> dict[str, object]:
     out["recording"] = s.app.recorder is not None
     s.shown(20)
     s.key("r")
-    out["recorded"] = s.app.recorder is None and not s.app.recording_error
+    out["recorded"] = s.app.recorder is None and not s.app.capture.error
     s.key("s")
     s.key("p")
     out["pose"] = s.app.session.pose_source.name

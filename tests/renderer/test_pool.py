@@ -13,6 +13,8 @@ from models.arkit import HeadState
 from models.errors import UserError
 from models.geometry import Pose
 from renderer.auto import AUTO
+from renderer.engine_protocol import CacheEntry
+from renderer.messages import ViewRequest
 from renderer.pool import CLOSED, INVALID, POOL_FULL, RendererPool
 from renderer.schedule import NO_WORKER, WORKER_FAILED
 from tests.renderer.pool_fakes import FakeEngine, Session, view
@@ -257,6 +259,88 @@ def test_a_hang_is_noticed_by_a_clock_alone() -> None:
     finally:
         engine.release.set()
         pool.close(5.0)
+
+
+def test_a_waiting_request_is_given_a_newer_view_until_a_worker_takes_it_up() -> None:
+    now = [10**9]
+    engine = FakeEngine(cache_s=0.0, warp_s=0.0)
+    pool = RendererPool([lambda: engine], warps_per_cache=4, clock=lambda: now[0])
+    pool.start(10.0)
+    try:
+        assert pool.submit(view(1))
+        assert pool.wait(10.0) and len(pool.poll()) == 1
+        engine.fault = "hang"
+        assert pool.submit(view(2)) and engine.hanging.wait(10.0) and pool.submit(view(3))
+        engine.fault = None
+        assert not pool.waits(1) and not pool.waits(2) and pool.waits(3)
+        there = Pose(np.array([0.2, 0.0, 0.6]))
+        for frame_id in (1, 2, 4):  # shown, in hand, never asked for
+            assert not pool.amend(view(frame_id, T_world_eye=there, pose_time_ns=99))
+        assert pool.amend(view(3, pose_time_ns=50))
+        assert pool.amend(view(3, T_world_eye=there, pose_time_ns=99))
+        assert not pool.amend(view(3, T_world_eye=Pose(np.full(3, np.nan)))), "and what cannot be drawn is not taken"
+        now[0] += 5_000_000
+        engine.release.set()
+        frames = []
+        while len(frames) < 2:
+            assert pool.wait(10.0)
+            frames += pool.poll()
+        assert [(f.frame_id, f.request.pose_time_ns) for f in frames] == [(2, 9), (3, 99)]
+        assert frames[1].request.T_world_eye is there
+        assert not pool.stats().dropped and pool.stats().submitted == 3
+    finally:
+        engine.release.set()
+        pool.close(5.0)
+
+
+def test_a_new_cache_shows_the_newer_view_as_well() -> None:
+    seen: list[int] = []
+
+    class Watched(FakeEngine):
+        def build_cache(self, request: ViewRequest) -> CacheEntry:
+            seen.append(request.pose_time_ns)
+            return super().build_cache(request)
+
+    engine = Watched(cache_s=0.0, warp_s=0.0)
+    pool = RendererPool([lambda: engine], warps_per_cache=1)
+    pool.start(10.0)
+    try:
+        assert pool.submit(view(1))
+        assert pool.wait(10.0) and len(pool.poll()) == 1
+        engine.fault = "hang"
+        assert pool.submit(view(2)) and engine.hanging.wait(10.0) and pool.submit(view(3))
+        engine.fault = None
+        assert pool.amend(view(3, pose_time_ns=99))
+        engine.release.set()
+        while pool.stats().delivered < 3:
+            assert pool.wait(10.0)
+            pool.poll()
+        assert seen[-1] == 99
+    finally:
+        engine.release.set()
+        pool.close(5.0)
+
+
+@pytest.mark.parametrize("k", [2, AUTO])
+def test_only_so_many_workers_take_part(session: Callable[..., Session], k: int) -> None:
+    s = session(2, warps_per_cache=k)
+    s.run(20)
+    s.pool.set_at_work(1)
+    s.run(6)  # what was begun is used up
+    rested = len(s.engine(1).jobs)
+    s.run(20)
+    assert len(s.engine(1).jobs) == rested
+    s.engine(0).fault = "raise"
+    s.run_until_failure()
+    s.run(10)
+    assert len(s.engine(1).jobs) > rested, "it stands in"
+    s.pool.set_at_work(None)
+    assert s.pool.restart_worker(0)
+    s.engine(1).fault = None
+    for _ in range(20):
+        s.run(5)
+    assert len(s.engine(0).jobs) > 1
+    s.check_books()
 
 
 def test_the_first_job_may_take_its_time() -> None:

@@ -213,6 +213,8 @@ def test_laws_under_random_events(seed: int) -> None:
             run.apply(run.schedule.restored(rng.choice(dead)))
         elif dice < 0.25:
             run.schedule.warps_per_cache = rng.randint(1, 4)
+        elif dice < 0.3:
+            run.apply(run.schedule.rest(frozenset(w for w in range(count) if rng.random() < 0.5)))
         elif dice < 0.6 and run.schedule.in_flight < 5:
             run.request(frame_id)
             frame_id += rng.randint(1, 3)
@@ -226,6 +228,29 @@ def test_laws_under_random_events(seed: int) -> None:
     assert sorted([*run.delivered, *run.dropped]) == run.requested
     assert set(run.dropped.values()) <= {WORKER_FAILED, NO_WORKER}
     assert fail_rate or not run.dropped
+
+
+def test_who_rests_takes_no_cache_on_while_another_one_lives() -> None:
+    run = Workers(2, 2)
+    run.apply(run.schedule.rest(frozenset({1})))
+    for frame_id in range(6):
+        run.request(frame_id)
+        assert set(run.jobs) == {0}
+        while run.jobs:
+            run.finish(0)
+    run.request(6)
+    run.fail(0)
+    assert set(run.jobs) == {1}, "it stands in"
+    run.finish(1)
+    run.apply(run.schedule.restored(0))
+    run.apply(run.schedule.rest(frozenset()))
+    for frame_id in range(7, 20):
+        run.request(frame_id)
+        while len(run.jobs) == 1 and run.schedule.in_flight:
+            run.finish(next(iter(run.jobs)))
+        if len(run.jobs) == 2:
+            return
+    raise AssertionError("both work again")
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from app.actions import VR_KEYS, Action, Do
 from app.live import LiveApp
 from app.settings import Settings
 from app.xr.interaction import Interaction
-from app.xr.panel import SIZE
 from app.xr.states import State
 from models.geometry import Array, Pose, euler_from_matrix, look_at, quaternion_from_euler
 from tests.app.xr.live_scene import NOSE, Watch, beacon, live_app, run_until, said, state
@@ -66,6 +66,11 @@ def anchor(app: LiveApp) -> Pose:
     return app.vr.anchor
 
 
+def _instance(app: LiveApp) -> Any:
+    assert app.vr._session is not None
+    return app.vr._session._runtime.instance
+
+
 def middle(app: LiveApp) -> Array:
     """Of the head, [3] in LOCAL space."""
     return anchor(app).apply(RESTING)
@@ -74,7 +79,9 @@ def middle(app: LiveApp) -> Array:
 def place(app: LiveApp, name: str) -> Array:
     """[3] of a widget's left end (radio button and check box are there) in LOCAL space."""
     x0, y0, x1, y1 = rects(app)[name]
-    u, v = (x0 + min(x1 - x0, y1 - y0) / 2) / SIZE[0], (y0 + y1) / 2 / SIZE[1]
+    assert app.vr._interaction is not None
+    width, height = app.vr._interaction.panel.size
+    u, v = (x0 + min(x1 - x0, y1 - y0) / 2) / width, (y0 + y1) / 2 / height
     corners = board(app).corners()
     return corners[0] + u * (corners[1] - corners[0]) + v * (corners[2] - corners[0])
 
@@ -129,13 +136,23 @@ def test_where_the_ray_ends_is_what_is_pressed(app: LiveApp, head: ScriptedHead)
 
 
 @pytest.mark.parametrize("button", ["trigger", "squeeze"])
-def test_the_head_goes_where_the_hand_that_holds_it_goes(app: LiveApp, head: ScriptedHead, button: str) -> None:
+def test_the_head_goes_where_the_hand_that_holds_it_goes(
+    app: LiveApp, head: ScriptedHead, button: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    felt, feedback = [], xr.apply_haptic_feedback
+
+    def noted(session: object, info: xr.HapticActionInfo, vibration: xr.HapticVibration) -> None:
+        feedback(session, info, vibration)  # type: ignore[arg-type]  # the runtime takes it
+        felt.append((xr.path_to_string(_instance(app), info.subaction_path), vibration.duration > 0))
+
+    monkeypatch.setattr(xr, "apply_haptic_feedback", noted)
     start = anchor(app)
     pose = look_at(HAND, middle(app))
     put(head, pose)
     run_until(app, lambda: any(beam.on == "head" for beam in interaction(app).hands.beams))
     put(head, pose, trigger=button == "trigger", squeeze=button == "squeeze")
     run_until(app, lambda: interaction(app).hands.holding)
+    assert felt == [("/user/hand/right", True)]
     moved = np.array([0.18, 0.0, -0.24])  # 0.3 m
     put(head, Pose(pose.position + moved, pose.orientation), trigger=button == "trigger", squeeze=button == "squeeze")
     run_until(app, lambda: np.abs(anchor(app).position - start.position - moved).max() < 1e-5)
@@ -150,6 +167,7 @@ def test_the_head_goes_where_the_hand_that_holds_it_goes(app: LiveApp, head: Scr
     put(head, pose)
     cycles(app, 5)
     assert anchor(app) is left, "let go, it stays"
+    assert len(felt) == 1, "once, when it is taken"
     assert (board(app).T_room_board.position - middle(app))[0] > 0.2, "the panel has come along"
 
 

@@ -32,6 +32,7 @@ from tracking.viewer import Screen
 
 NOSE = np.array([0.0011, -0.0137, 0.1295])  # of the shipped head, in its frame
 SIZE = (160, 120)
+EYE_SIZE = 512  # what Monado recommends; a software GL would be given less
 
 
 class BeaconEngine:
@@ -119,7 +120,12 @@ class Watch:
 
 
 @contextlib.contextmanager
-def live_app(folder: Path, presenter: Presenter | None = None, settings: Settings | None = None) -> Iterator[LiveApp]:
+def live_app(
+    folder: Path,
+    presenter: Presenter | None = None,
+    settings: Settings | None = None,
+    eye_size: int | None = EYE_SIZE,
+) -> Iterator[LiveApp]:
     """Offscreen, two beacon workers, without a panel in the room, whose letters could be taken for the beacon, unless
     settings say otherwise. Closed in the order in which `visavis run` closes."""
     pool = RendererPool([BeaconEngine, BeaconEngine], hang_timeout_s=60.0)
@@ -129,7 +135,7 @@ def live_app(folder: Path, presenter: Presenter | None = None, settings: Setting
     sources = Sources(avatar.performance)
     session = LiveSession(pool, sources.pose, sources.face, Screen(0.3, 0.225, *presenter.size))
     stage = Stage(folder / "beacon.avatar", avatar, pool)  # type: ignore[arg-type]
-    options = LiveOptions(recordings=folder)
+    options = LiveOptions(recordings=folder, eye_size=eye_size)
 
     def no_other(path: Path) -> Stage:
         raise AssertionError("no other avatar is loaded here")

@@ -14,8 +14,10 @@ from OpenGL import GL
 
 from app.actions import Action, Do
 from app.live import LiveApp
+from app.xr.graphics import draws_in_software
 from app.xr.scene import FAR_M, NEAR_M
 from app.xr.session import XrSession
+from app.xr.vr import SOFTWARE_PX
 from models.geometry import Pose, look_at, quaternion_from_euler
 from tests.app.xr.live_scene import NOSE, Cycle, Watch, beacon, live_app, run_until, said, state
 from tests.app.xr.monado import ScriptedHead, use_config
@@ -258,6 +260,30 @@ def test_nothing_piles_up(app: LiveApp, head: ScriptedHead, watch: Watch) -> Non
     run_until(app, lambda: settled(app, watch, np.zeros(3)))
     again = living_objects(app)  # the runtime may give a chain fewer images than before, never more of anything
     assert all(again[kind] <= objects[kind] for kind in objects) and threading.active_count() <= threads
+
+
+def test_where_the_processor_draws_there_is_less_to_draw_and_one_core_is_the_displays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.xr.vr.usable_cores", lambda: 2)
+    watch = Watch()
+    watch.install(monkeypatch.setattr)
+    with live_app(tmp_path, eye_size=None) as app:
+        context = app.presenter.context
+        assert context is not None and draws_in_software(context), "these tests run without a graphics card"
+        app.vr.enter(app.session)
+        head = ScriptedHead(PORT)
+        head.move(Pose(ORIGIN))
+        run_until(app, lambda: settled(app, watch, np.zeros(3)))
+        assert app.vr._session is not None and app.vr._session.sizes == ((SOFTWARE_PX, SOFTWARE_PX),) * 2
+        assert app.session._at_work == 1
+        assert watch.last is not None
+        for found, expected in zip(watch.last.images, expected_pixels(app, watch.last), strict=True):
+            assert np.linalg.norm(beacon(found) - expected) < 1.5
+        app.do(Action(Do.VR))
+        run_until(app, lambda: not app.vr.on)
+        assert app.session._at_work is None
+        head.close()
 
 
 def test_recentring_puts_the_head_before_the_viewer(app: LiveApp, head: ScriptedHead, watch: Watch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from app.actions import Action, Do
 from app.overlay import Overlay, OverlayModel
 from app.presenter import EglPresenter
-from app.xr.panel import IDLE_NS, POINTED_NS, SIZE, Panel
+from app.xr.panel import IDLE_NS, POINTED_NS, SCALE, Panel, size
 from app.xr.scene import FAR_M, NEAR_M
 from app.xr.sketch import DOT_RADIANS, RAY_WIDTH_M, Sketch, dot_corners, ribbon_corners
 from models.geometry import Array, Pose, look_at
@@ -21,6 +21,7 @@ from tracking.room_hands import Beam, Board
 
 FOV = Fov(-0.7, 0.7, 0.7, -0.7)
 VIEW = (512, 512)
+SIZE = size(SCALE)
 MODEL = OverlayModel(warps_per_cache=2, workers=(worker(0), worker(1)), vr=True, vr_status="in the headset")
 
 
@@ -62,7 +63,9 @@ def middle(panel: Panel, name: str) -> tuple[float, float]:
 
 
 def drawn(panel: Panel, times: int, start_ns: int = 10**9) -> list[Action]:
-    return [action for i in range(times) for action in panel.draw(MODEL, start_ns + i * POINTED_NS)]
+    actions = [action for i in range(times) for action in panel.draw(MODEL, start_ns + i * POINTED_NS)]
+    panel.finish()
+    return actions
 
 
 def test_the_panel_is_opaque_has_letters_and_needs_no_scrolling(panel: Panel) -> None:
@@ -140,10 +143,19 @@ def test_panel_and_window_keep_their_own_contexts(presenter: EglPresenter, panel
     assert asked == [Action(Do.WARP, 3)]
 
 
-def seen(presenter: EglPresenter, sketch: Sketch, eye: Eye, *what: object, linear: bool = False) -> np.ndarray:
+def seen(
+    presenter: EglPresenter,
+    sketch: Sketch,
+    eye: Eye,
+    board: tuple[Board, moderngl.Texture] | None,
+    beams: list[Beam],
+    linear: bool = False,
+) -> np.ndarray:
     """[H, W, 3] of what is sketched over black."""
     context(presenter).clear(0.0, 0.0, 0.0, 1.0)
-    sketch.draw(eye, *what, linear=linear)  # type: ignore[arg-type]
+    if board is not None:
+        sketch.draw_board(eye, *board, linear=linear)
+    sketch.draw_beams(eye, beams, linear=linear)
     out = np.empty((VIEW[1], VIEW[0], 3), np.uint8)
     presenter.read(out)
     return out[::-1].astype(int)
@@ -182,22 +194,38 @@ def test_the_board_is_where_it_hangs_and_the_right_way_up(
     assert not seen(presenter, sketch, behind, (board, panel.texture), []).any(), "its back is not there"
 
 
-def test_the_board_has_its_own_depth_even_over_what_is_nearer(
+def test_what_is_nearer_hides_board_and_ray_and_the_board_tells_its_depth(
     presenter: EglPresenter, panel: Panel, sketch: Sketch
 ) -> None:
     ctx = context(presenter)
-    depth = ctx.depth_texture(VIEW)
-    target = ctx.framebuffer([ctx.renderbuffer(VIEW, 4)], depth)
-    target.use()
-    ctx.viewport = (0, 0, *VIEW)
-    target.clear(depth=0.1)
+    depth, picture = ctx.depth_texture(VIEW), ctx.texture(VIEW, 4)
+    target = ctx.framebuffer([picture], depth)
     board = panel.board(Pose(np.array([0.0, 0.0, -0.8])))
-    sketch.draw(Eye(Pose(), FOV), (board, panel.texture), [Beam(None, np.array([0.0, 0.0, -0.5]), "board")])
-    middle = np.frombuffer(depth.read(), np.float32).reshape(VIEW[::-1])[256, 256]
-    ndc = FOV.projection(NEAR_M, FAR_M) @ [0.0, 0.0, -0.8, 1.0]
-    assert middle == pytest.approx((ndc[2] / ndc[3] + 1) / 2, abs=1e-5)
-    target.release()
-    depth.release()
+    drawn(panel, 2)
+
+    def stored(z: float) -> float:
+        ndc = FOV.projection(NEAR_M, FAR_M) @ [0.0, 0.0, z, 1.0]
+        return float((ndc[2] / ndc[3] + 1) / 2)
+
+    def looked(nearest: float) -> tuple[np.ndarray, float]:
+        """What is seen with something invisible at that distance, and the depth in the middle then."""
+        target.use()
+        ctx.viewport = (0, 0, *VIEW)
+        target.clear(depth=nearest)
+        sketch.draw_board(Eye(Pose(), FOV), board, panel.texture)
+        ray = Beam(np.array([-0.3, -0.4, -0.6]), np.array([0.3, 0.4, -0.6]), "")
+        sketch.draw_beams(Eye(Pose(), FOV), [ray])
+        found = np.frombuffer(picture.read(), np.uint8).reshape(*VIEW[::-1], 4)[..., :3]
+        return found, float(np.frombuffer(depth.read(), np.float32).reshape(VIEW[::-1])[200, 256])
+
+    free, at = looked(1.0)
+    assert at == pytest.approx(stored(-0.8), abs=1e-5) and (free.max(axis=-1) > 15).mean() > 0.05
+    hidden, at = looked(stored(-0.3))
+    assert not hidden.any() and at == pytest.approx(stored(-0.3), abs=1e-5)
+    between, _ = looked(stored(-0.7))
+    assert between.any() and (between.max(axis=-1) > 15).mean() < 0.02, "the ray is before it, the board behind"
+    for item in (target, depth, picture):
+        item.release()
 
 
 def test_a_ray_ends_in_a_dot_of_the_same_size_at_any_distance(presenter: EglPresenter, sketch: Sketch) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import moderngl
 import numpy as np
 import pytest
 
 from app.presenter import EglPresenter
+from app.relief import COARSE_PX, Relief
 from app.xr.scene import STALE_NS, RoomScene, staleness_fade
+from app.xr.sketch import Sketch
 from models.arkit import HeadState
 from models.camera import head_crop
-from models.geometry import look_at
+from models.geometry import Pose, look_at
 from renderer.messages import EyePicture, EyeView, RenderedFrame, ViewRequest
 from tracking.room import Eye, Fov, look_at_head
+from tracking.room_hands import Board
 
 FOV = Fov(-0.7, 0.7, 0.7, -0.7)
 SIZE = (256, 256)
@@ -100,3 +104,34 @@ def test_the_room_says_where_down_is(presenter: EglPresenter, scene: RoomScene) 
     assert (picture[..., 2] >= picture[..., 0]).all(), "bluish grey everywhere"
     grid = picture[200:, :, 1]
     assert grid.max() - np.median(grid) > 4, "lines on the floor"
+
+
+def test_head_and_board_hide_each_other_by_how_far_away_they_are(presenter: EglPresenter, scene: RoomScene) -> None:
+    assert presenter.context is not None
+    scene.upload(stereo_frame((250, 0, 10, 255)))
+    sketch, white = Sketch(presenter.context), presenter.context.texture((4, 4), 4, b"\xff" * 64)
+    eye = Eye(look_at(np.array(LEFT), np.zeros(3)), FOV)
+    for distance, middle in ((0.4, [255, 255, 255]), (1.2, [250, 0, 10])):
+        place = eye.T_world_eye @ Pose(np.array([0.0, 0.0, -distance]))
+        board = Board(place, 1.0, 1.0)
+        presenter.use()
+        also = partial(sketch.draw_board, eye, board, white)
+        scene.draw(0, eye, SIZE, 10**9, also=also)
+        out = np.empty((256, 256, 3), np.uint8)
+        presenter.read(out)
+        assert out[128, 128].tolist() == middle and out[128, 70].tolist() == [255, 255, 255]
+    sketch.release()
+    white.release()
+
+
+def test_the_head_is_drawn_with_as_many_cells_as_its_pixels_need(
+    presenter: EglPresenter, scene: RoomScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(Relief, "draw", lambda self, clip, opacity, linear, pixels: told.append(pixels))
+    scene.upload(stereo_frame((250, 0, 10, 255)))
+    eye = Eye(look_at(np.array(LEFT), np.zeros(3)), FOV)
+    for side in (256, 1024):
+        scene.draw(0, eye, (side, side), 10**9)
+    assert told[0] == pytest.approx(0.34 / np.hypot(0.7, 0.03) * FOV.camera(*SIZE).fx, rel=0.02)
+    assert told[1] == pytest.approx(4 * told[0]) and told[0] < COARSE_PX < told[1]

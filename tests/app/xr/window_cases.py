@@ -64,7 +64,7 @@ def test_the_key_the_switch_and_the_mirror(app: LiveApp, monkeypatch: pytest.Mon
     run_until(app, seen)
     shown = app.session.totals().shown
     run_until(app, lambda: app.session.totals().shown > shown + 3)
-    mirror, cycle = app.picture(), watch.last
+    mirror, cycle = app.capture.picture(), watch.last
     assert cycle is not None and cycle.eyes is not None
     eye: Eye = cycle.eyes[0]
     full, cut = eye.fov.camera(512, 512), eye.fov.cut_to(900 / 600).camera(900, 600)
@@ -75,7 +75,7 @@ def test_the_key_the_switch_and_the_mirror(app: LiveApp, monkeypatch: pytest.Mon
     run_until(app, lambda: app.settings.vr_mirror == "both")
     shown = app.session.totals().shown
     run_until(app, lambda: app.session.totals().shown > shown + 3)
-    mirror, cycle = app.picture(), watch.last
+    mirror, cycle = app.capture.picture(), watch.last
     assert cycle is not None and cycle.eyes is not None
     for half, eye, image in zip((mirror[:, :450], mirror[:, 450:]), cycle.eyes, cycle.images, strict=True):
         full, cut = eye.fov.camera(512, 512), eye.fov.cut_to(450 / 600).camera(450, 600)
