@@ -5,6 +5,7 @@ Channel counts are multiples of `simd.LANES` (network widths are multiples of fo
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,42 @@ def join_last(last: Values, detail: Values, first: int, logits: Floats, f5: Valu
             store(logits, (2 * i * 2 * w + 2 * j) * 4, upper)
             store(logits, ((2 * i + 1) * 2 * w + 2 * j) * 4, lower)
             store(f5, (i * w + j) * LANES, other)
+
+
+@njit(**_OPTIONS)
+def norm_constants(
+    total: Floats, square: Floats, pixels: int, bias: Floats, gain: Floats, offset: Floats, groups: int, eps: float,
+    scale: Floats, shift: Floats,
+) -> None:  # fmt: skip
+    """Fills scale and shift [C] that norm a picture which still lacks its `bias` [C], from its sums over `pixels`
+    pixels; gain, offset [C] are the norm's own."""
+    n = len(bias) // groups
+    for g in range(groups):
+        mean, mean_square = 0.0, 0.0
+        for c in range(g * n, g * n + n):
+            b, m, m2 = float(bias[c]), float(total[c]) / pixels, float(square[c]) / pixels
+            mean += m + b
+            mean_square += m2 + 2 * b * m + b * b
+        mean, mean_square = mean / n, mean_square / n
+        spread = math.sqrt(max(mean_square - mean * mean, 0.0) + eps)
+        for c in range(g * n, g * n + n):
+            s = gain[c] / spread
+            scale[c] = s
+            shift[c] = offset[c] + s * (bias[c] - mean)
+
+
+@njit(**_OPTIONS)
+def bottleneck(deepest: Values, weights: Floats, code: Floats, out: Values) -> None:
+    """ReLU of deepest [h, w, C], low-passed by weights [3, 3] (borders repeat), plus code [C], into out [h, w, C]."""
+    h, w, channels = deepest.shape
+    zero = splat(np.float32(0))
+    for i in range(h):
+        for j in range(w):
+            for c in range(0, channels, LANES):
+                v = load(code, c)
+                for a in range(3):
+                    y = min(max(i + a - 1, 0), h - 1)
+                    for b in range(3):
+                        x = min(max(j + b - 1, 0), w - 1)
+                        v = v + splat(weights[a, b]) * load(deepest, (y * w + x) * channels + c)
+                store(out, (i * w + j) * channels + c, larger(v, zero))

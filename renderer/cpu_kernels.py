@@ -203,3 +203,28 @@ def finish_warp(filled: Floats, residual: Values, fade: Floats, rgba: NDArray[np
                 rgba[y, x, 3] = np.uint8(alpha * np.float32(255) + _HALF)
     store(lanes, 0, total)
     return np.isfinite(lanes[:LANES].sum())
+
+
+@njit(**_OPTIONS)
+def two_layers(
+    numbers: Floats, first: Floats, first_bias: Floats, second: Floats, second_bias: Floats, out: Floats
+) -> None:
+    """A linear layer [n, m], ReLU and another [k, n] of numbers [m], into out [k]: what torch takes ten calls for."""
+    inner = np.empty(len(first_bias), np.float32)
+    for i in range(len(inner)):
+        total = first_bias[i]
+        for j in range(len(numbers)):
+            total += first[i, j] * numbers[j]
+        inner[i] = total if not total < 0 else _ZERO  # NaN stays
+    for i in range(len(out)):
+        total = second_bias[i]
+        for j in range(len(inner)):
+            total += second[i, j] * inner[j]
+        out[i] = total
+
+
+@njit(**_OPTIONS)
+def add_into(a: Floats, b: Floats, out: Values) -> None:
+    """a + b, [n] each, into out [n]."""
+    for i in range(0, len(a), LANES):
+        store(out, i, load(a, i) + load(b, i))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.network.warp import MotionWarp
 from renderer import cpu_kernels as kernels
 from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_generator import layers_of
 from renderer.simd import LANES, Values, bits_of, nhwc
+
+Floats = NDArray[np.float32]
 
 # from "channel, then pixel of the 2 x 2" (pixel shuffle) to "pixel, then channel", as the kernels keep a picture
 _PIXEL_ORDER = torch.arange(16).reshape(4, 4).t().flatten()
@@ -22,8 +25,15 @@ class CpuWarp:
     [S/2, S/2, 8 + C + 20 ...]: F5, texture, filled picture and hidden, pixel after pixel. Used by one thread."""
 
     def __init__(self, warp: MotionWarp, size: int, dtype: torch.dtype) -> None:
-        self.change = copy.deepcopy(warp.change).float()
+        self.change = layers_of(warp.change)
         w = warp.coarse.out_channels
+        self.changes: Floats = np.empty(2 * w, np.float32)
+        self.own: list[Floats] = []  # biases of the two branches, and these with what the change of view adds
+        self.told: list[Tensor] = []
+        for conv in (warp.coarse, warp.fine):
+            assert conv.bias is not None
+            self.own.append(conv.bias.detach().float().numpy().copy())
+            self.told.append(torch.empty(w, dtype=dtype))
         self.dtype = dtype
         h, q = size // 2, size // 4
         weight = warp.coarse.weight.detach()
@@ -48,10 +58,12 @@ class CpuWarp:
         convolution = Convolution(conv, side, side, self.dtype, padded, activation=activation)
         return bits_of(buffer)[0], buffer.permute(0, 3, 1, 2), convolution
 
-    def __call__(self, numbers: Tensor) -> Values:
-        """numbers: [1, 9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16]."""
-        a, b = self.change(numbers)[0].to(self.dtype).chunk(2)
-        q = self.coarse_to_fine(self.coarse(self._coarse, self.coarse.bias + a))
-        fine = self.fine(self._fine, self.fine.bias + b)
+    def __call__(self, numbers: Floats) -> Values:
+        """numbers: [9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16]."""
+        kernels.two_layers(numbers, *self.change, self.changes)
+        for own, change, told in zip(self.own, np.split(self.changes, 2), self.told, strict=True):
+            kernels.add_into(own, change, bits_of(told))
+        q = self.coarse_to_fine(self.coarse(self._coarse, self.told[0]))
+        fine = self.fine(self._fine, self.told[1])
         kernels.enlarge_add_relu(nhwc(q), nhwc(fine), bits_of(self._joined)[0])
         return nhwc(self.residual(self._joined.permute(0, 3, 1, 2)))

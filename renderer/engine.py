@@ -62,16 +62,21 @@ class Timer:
 class GeometryStage:
     """Mesh, projection and raster of one avatar at `size` pixels."""
 
-    def __init__(self, avatar: Avatar, size: int) -> None:
+    def __init__(self, avatar: Avatar, size: int, view: Callable[[ViewRequest, int], HeadView] | None = None) -> None:
+        """view: how a head is posed and projected, if not by `head_view`."""
         self.rig, self.size = avatar.rig, size
         self.rasterize = make_rasterizer()
+        self._view = view or self._plain_view
+
+    def _plain_view(self, request: ViewRequest, size: int) -> HeadView:
+        return head_view(self.rig, request.head, request.T_world_eye, request.camera, size)
 
     def __call__(self, request: ViewRequest, cached: Geometry | None = None, out: Raster | None = None) -> Geometry:
         """The view of `request`: to be cached, or (with `cached`) to be warped to; `out` may then be drawn into.
 
         Raises FloatingPointError for a pose that is not finite, ValueError for a head behind the camera."""
         rig, size = self.rig, self.size
-        view = head_view(rig, request.head, request.T_world_eye, request.camera, size)
+        view = self._view(request, size)
         if not np.isfinite(view.pixels).all():
             raise FloatingPointError("the pose is not finite")
         if cached is None:

@@ -10,16 +10,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from models.avatar_file import Avatar
+from models.head.rig import N_EXPRESSIONS
 from models.motion import empty_field
 from models.network.config import SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, changes
 from models.network.generator import UnetGenerator
 from models.network.texture import smooth_colour
-from models.network.warp import MotionWarp, change_of_view
+from models.network.warp import MotionWarp
 from models.raster import empty_raster
+from models.view import HeadView
 from renderer import cpu_kernels as kernels
 from renderer.cpu_generator import CpuGenerator, Generated
+from renderer.cpu_view import ViewStage, angle_degrees, harmonics, limits_of
 from renderer.cpu_warp import CpuWarp
-from renderer.engine import MOTION_ATTRIBUTES, Geometry, GeometryStage, Timer, angle_degrees, device_name
+from renderer.engine import MOTION_ATTRIBUTES, Geometry, GeometryStage, Timer, device_name
 from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
@@ -58,8 +61,8 @@ class CpuEngine:
         self.size = s = size or avatar.network.config.size
         dtype = dtype or (torch.bfloat16 if has_fast_bfloat16() else torch.float32)
         self.device = device_name("cpu")
-        self._harmonics = avatar.network.harmonics
-        self.geometry = GeometryStage(avatar, s)
+        self._limits = limits_of(avatar.network.view_limits)
+        self.geometry = GeometryStage(avatar, s, ViewStage(avatar.rig))
         self.generator = CpuGenerator(generator, warp.reduce, s, dtype)
         self.corrector = CpuWarp(warp, s, dtype)
         with torch.inference_mode():
@@ -69,23 +72,25 @@ class CpuEngine:
             # whole vectors are read of it: three channels, and room up to eight
             colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, LANES - 3))
             self.colour: Floats = colour[0].permute(1, 2, 0).contiguous().numpy()
+        self._scale: Floats = np.ones(self.texture.shape[2], np.float32)
         self._fade = bust_fade(s)
         self._filled: Floats = np.empty((s, s, 4), np.float32)
         self._field = empty_field(s)
         self._raster = empty_raster(s, s, MOTION_ATTRIBUTES)
 
-    def _scale(self, sh: torch.Tensor) -> Floats:
-        scale = np.ones(self.texture.shape[2], np.float32)
-        scale[SH_FIRST_CHANNEL : SH_FIRST_CHANNEL + SH_COUNT] = sh.numpy()
-        return scale
+    def _told(self, view: HeadView) -> Floats:
+        """Fills the texture's scale [C] and returns the harmonics [9] in it."""
+        sh = self._scale[SH_FIRST_CHANNEL : SH_FIRST_CHANNEL + SH_COUNT]
+        harmonics(view.direction, self._limits, sh)
+        return sh
 
     @torch.inference_mode()
     def build_cache(self, request: ViewRequest) -> CacheEntry:
         geometry = self.geometry(request)
         raster = geometry.raster
-        scale = self._scale(self._harmonics(torch.from_numpy(geometry.view.direction)))
-        kernels.sample_texture(self.texture, raster.attributes, raster.triangle, scale, self.generator.input_bits)
-        generated = self.generator(torch.from_numpy(request.head.expression)[None])
+        self._told(geometry.view)
+        kernels.sample_texture(self.texture, raster.attributes, raster.triangle, self._scale, self.generator.input_bits)
+        generated = self.generator(geometry.view.state[:N_EXPRESSIONS])
         if not np.isfinite(generated.picture.sum()):
             raise FloatingPointError("G returned NaN")
         return CacheEntry(request, (geometry, generated))
@@ -99,11 +104,11 @@ class CpuEngine:
         depth = relief(geometry.raster.depth)
         source, hidden = self.geometry.motion(geometry, cached_geometry, self._field)
         timer.lap("motion")
-        sh = self._harmonics(torch.from_numpy(geometry.view.direction))
-        self._gather(cached, geometry, source, hidden, self._scale(sh))
+        sh = self._told(geometry.view)
+        self._gather(cached, geometry, source, hidden, self._scale)
         timer.lap("gather")
-        state, cached_state = (torch.from_numpy(g.view.state)[None] for g in (geometry, cached_geometry))
-        residual = self.corrector(change_of_view(sh[None], state, cached_state))
+        state, cached_state = geometry.view.state, cached_geometry.view.state
+        residual = self.corrector(np.concatenate([sh, state, state - cached_state]))  # as change_of_view
         rgba = np.empty((self.size, self.size, 4), np.uint8)
         finite = kernels.finish_warp(self._filled, residual, self._fade, rgba)
         timer.lap("warp")
