@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from renderer.simd import LANES, Values, larger, load, splat, store
+from renderer.simd import LANES, Number, Values, larger, load, splat, store
 
 Floats = NDArray[np.float32]
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True}
@@ -92,9 +92,9 @@ def sums(image: Values, channels: int, total: Floats, square: Floats) -> None:
 
 
 @njit(**_OPTIONS)
-def scale_relu(image: Values, scale: Floats, shift: Floats, least: float, out: Values, pad: int) -> None:
-    """max(image [h, w, C] * scale + shift, least) into the first C channels of out [h + 2 pad, w + 2 pad, >= C]; with
-    `least` minus infinity it is the scaling alone."""
+def scale_relu(image: Values, scale: Floats, shift: Floats, least: float, gain: Floats, out: Values, pad: int) -> None:
+    """max(image [h, w, C] * scale + shift, least) * gain into the first C channels of out [h + 2 pad, w + 2 pad, >= C];
+    with `least` minus infinity it is the scaling alone."""
     h, w, channels = image.shape
     floor = splat(np.float32(least))
     for i in range(h):
@@ -102,24 +102,26 @@ def scale_relu(image: Values, scale: Floats, shift: Floats, least: float, out: V
             x, y = (i * w + j) * channels, ((i + pad) * out.shape[1] + j + pad) * out.shape[2]
             for c in range(0, channels, LANES):
                 v = load(image, x + c) * load(scale, c) + load(shift, c)
-                store(out, y + c, larger(v, floor))
+                store(out, y + c, load(gain, c) * larger(v, floor))
 
 
 @njit(**_OPTIONS)
 def scale_leaky_and_skip(
-    image: Values, scale: Floats, shift: Floats, leaky: Values, skip: Values, first: int, pad: int
-) -> None:
-    """The first C channels of image [h, w, .] * scale + shift: leaky ReLU (0.2) into leaky [h, w, C], and ReLU into
-    channels `first`... of skip [h + 2 pad, w + 2 pad, .], where the way up will find it."""
+    image: Values, scale: Floats, shift: Floats, leaky_gain: Floats, leaky_zero: Number, leaky: Values, gain: Floats,
+    skip: Values, first: int, pad: int,
+) -> None:  # fmt: skip
+    """The first C channels of image [h, w, .] * scale + shift: leaky ReLU (0.2), times leaky_gain [C], plus leaky_zero,
+    into leaky [h, w, C], and ReLU, times channels `first`... of gain, into the same channels of skip
+    [h + 2 pad, w + 2 pad, .], where the way up will find it."""
     h, w, channels = leaky.shape
-    zero, slope = splat(np.float32(0)), splat(np.float32(0.2))
+    zero, slope, added = splat(np.float32(0)), splat(np.float32(0.2)), splat(leaky_zero)
     for i in range(h):
         for j in range(w):
             x, y = (i * w + j) * image.shape[2], ((i + pad) * skip.shape[1] + j + pad) * skip.shape[2] + first
             for c in range(0, channels, LANES):
                 v = load(image, x + c) * load(scale, c) + load(shift, c)
-                store(leaky, (i * w + j) * channels + c, larger(v, slope * v))
-                store(skip, y + c, larger(v, zero))
+                store(leaky, (i * w + j) * channels + c, load(leaky_gain, c) * larger(v, slope * v) + added)
+                store(skip, y + c, load(gain, first + c) * larger(v, zero))
 
 
 @njit(**_OPTIONS)
@@ -190,8 +192,9 @@ def norm_constants(
 
 
 @njit(**_OPTIONS)
-def bottleneck(deepest: Values, weights: Floats, code: Floats, out: Values) -> None:
-    """ReLU of deepest [h, w, C], low-passed by weights [3, 3] (borders repeat), plus code [C], into out [h, w, C]."""
+def bottleneck(deepest: Values, weights: Floats, code: Floats, gain: Floats, out: Values) -> None:
+    """ReLU of deepest [h, w, C], low-passed by weights [3, 3] (borders repeat), plus code [C], times gain [C], into out
+    [h, w, C]."""
     h, w, channels = deepest.shape
     zero = splat(np.float32(0))
     for i in range(h):
@@ -203,4 +206,4 @@ def bottleneck(deepest: Values, weights: Floats, code: Floats, out: Values) -> N
                     for b in range(3):
                         x = min(max(j + b - 1, 0), w - 1)
                         v = v + splat(weights[a, b]) * load(deepest, (y * w + x) * channels + c)
-                store(out, (i * w + j) * channels + c, larger(v, zero))
+                store(out, (i * w + j) * channels + c, load(gain, c) * larger(v, zero))

@@ -44,7 +44,7 @@ class ViewStage:
         pixels, local = np.empty_like(rig.neutral), np.empty_like(rig.neutral)
         direction, state = np.empty(3, np.float32), np.empty(N_EXPRESSIONS + 8, np.float32)
         rotation, translation, excess = np.empty((3, 3)), np.empty(3), np.empty((3, 3))
-        lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
+        lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
         T_world_head, T_world_eye = head.T_world_head, request.T_world_eye
         x, y, side = _window(
             T_world_head.position, T_world_head.orientation, T_world_eye.position, T_world_eye.orientation,

@@ -17,7 +17,7 @@ from renderer.cpu_view import ViewStage
 from renderer.engine import angle_degrees
 from renderer.messages import ViewRequest
 
-CAMERA = Camera(700.0, 710.0, 256.0, 240.0, 512, 480)
+CAMERA = Camera(700, 710, 256, 240, 512, 480)  # whole numbers as well must not stay whole
 
 
 @pytest.fixture(scope="module")
