@@ -84,7 +84,9 @@ def run(config: RunConfig) -> int:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallelism comes from the workers, one core each
     _check(config)
-    from app.memory import keep_freed_memory
+    from contextlib import ExitStack
+
+    from app.memory import collected_later, keep_freed_memory
     from app.settings import load_settings, save_settings
 
     keep_freed_memory()
@@ -98,15 +100,23 @@ def run(config: RunConfig) -> int:
     previous = {s: signal.signal(s, lambda n, _: stopped.append(n)) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         save: Callable[[Settings], None] = (lambda s: None) if config.offscreen else _saver(saved, save_settings)
-        return _session(config, settings, path, stopped, save)
+        with ExitStack() as start:
+            start.enter_context(collected_later())
+            return _session(config, settings, path, stopped, save, start.close)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _session(
-    config: RunConfig, settings: Settings, path: Path, stopped: list[int], save: Callable[[Settings], None]
+    config: RunConfig,
+    settings: Settings,
+    path: Path,
+    stopped: list[int],
+    save: Callable[[Settings], None],
+    started: Callable[[], None],
 ) -> int:
+    """started: called when all is there and the first frame may be drawn."""
     from contextlib import ExitStack
 
     from app.files import write_png
@@ -124,9 +134,12 @@ def _session(
     if any(device.startswith("cuda") for device in devices):
         load_triton()  # before GL: beside a software GL, which brings an LLVM of its own, the later of the two crashes
     with ExitStack() as stack:
+        loader = StageLoader(lambda p: open_stage(p, devices, config.resolution, settings.warps_per_cache))
+        stack.callback(loader.close)
+        loader.start(path)  # while the window opens
         presenter = _presenter(config, settings)
         stack.callback(presenter.close)
-        first = open_stage(path, devices, config.resolution, settings.warps_per_cache)
+        first = loader.wait()
         current: list[Stage] = [first]
         stack.callback(lambda: current[0].close())
         sources = Sources(
@@ -141,8 +154,6 @@ def _session(
             screen = Screen(settings.screen_width_m, settings.screen_width_m * height / width, width, height)
         limits = view_limits(first.avatar.manifest)
         session = LiveSession(first.pool, sources.pose, sources.face, screen, settings.viewing_distance_m, limits)
-        loader = StageLoader(lambda p: open_stage(p, devices, config.resolution, settings.warps_per_cache))
-        stack.callback(loader.close)
         options = LiveOptions(config.frames, config.fps, recordings=_recordings(settings))
         app = LiveApp(first, session, sources, presenter, loader, settings, options, save)
         if problem:
@@ -151,6 +162,7 @@ def _session(
             app.start_recording(config.record)
         names = ", ".join(worker.device for worker in first.pool.stats().workers)
         print(f"{first.avatar.name} on {names}; view: {sources.pose.name}; {presenter.name}", flush=True)
+        started()
         try:
             if config.vr:
                 _enter_vr(app, config.offscreen)
