@@ -53,8 +53,9 @@ class RunConfig:
     """MediaPipe's face_landmarker.task, for the webcam."""
     warp: str | None = None
     """Frames per neural cache: 1x, 2x, 3x, ..., or auto: as many as keep the display on time."""
-    late: Literal["on", "off"] | None = None
-    """Whether what is shown is moved to the newest pose at the last moment; L in the window does the same."""
+    late: Literal["auto", "on", "off"] | None = None
+    """Whether what is shown is moved to the newest pose at the last moment; L in the window does the same. auto: unless
+    GL is drawn in software, which costs more than it gives."""
     devices: str | None = None
     """Comma-separated, one worker each: cuda:0,cuda:1 or cpu,cpu."""
     resolution: int | None = None
@@ -162,6 +163,8 @@ def _session(
             app.start_recording(config.record)
         names = ", ".join(worker.device for worker in first.pool.stats().workers)
         print(f"{first.avatar.name} on {names}; view: {sources.pose.name}; {presenter.name}", flush=True)
+        if settings.late == "auto" and not app.late:
+            print("late reprojection off, since GL is drawn in software; --late on, or L, has it", flush=True)
         started()
         try:
             if config.vr:
@@ -260,14 +263,14 @@ def _merged(saved: Settings, config: RunConfig) -> Settings:
         "ui_scale": config.ui_scale,
         "camera": config.camera,
         "warps_per_cache": parse_warp_or_auto(config.warp) if config.warp else None,
-        "late_latch": None if config.late is None else config.late == "on",
+        "late": config.late,
         "record_overlay": config.record_overlay or None,
     }
     if config.size:
         given["window_width"], given["window_height"] = parse_size(config.size)
     if config.offscreen:  # a script's session does not depend on what somebody chose in a window
         saved = replace(saved, pose_source="auto", face_source="performance", record_overlay=False)
-        saved = replace(saved, warps_per_cache=2, late_latch=True, last_avatar="", ui_scale=1.0)
+        saved = replace(saved, warps_per_cache=2, late="auto", last_avatar="", ui_scale=1.0)
     return replace(saved, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
 
 
