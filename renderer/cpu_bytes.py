@@ -26,16 +26,16 @@ _LEAST_SHARE = 0.01  # of the input's largest value: what a channel that stayed 
 _ZERO_OF_SIGNED = 128
 
 
+def has_byte_products() -> bool:
+    """Whether this torch has oneDNN's operators for them, fast or not."""
+    operators = ("qconv2d_pointwise", "qconv_prepack", "qlinear_pointwise", "qlinear_prepack")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.onednn, name) for name in operators)
+
+
 def can_multiply_bytes() -> bool:
-    """Whether this CPU has int8 products (VNNI) and this torch oneDNN's operators for them."""
+    """Whether it is worth it: the CPU has int8 products of its own (VNNI)."""
     probe = getattr(torch.cpu, "_is_vnni_supported", None)
-    return bool(
-        probe
-        and probe()
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.onednn, "qconv2d_pointwise")
-        and hasattr(torch.ops.onednn, "qlinear_pointwise")
-    )
+    return bool(probe and probe()) and has_byte_products()
 
 
 class LayerInput:

@@ -27,6 +27,7 @@ def given(signed: bool, h: int = 12, w: int = 12, channels: int = 16) -> tuple[L
     return layer, held
 
 
+@pytest.mark.needs("int8")
 @pytest.mark.parametrize("signed", SIGNS.values(), ids=SIGNS)
 @pytest.mark.parametrize("padding", [0, 1])
 @torch.inference_mode()
@@ -50,6 +51,7 @@ def test_a_layer_not_in_bytes_is_the_plain_convolution() -> None:
     assert not layer.in_bytes and layer.zero == 0 and (layer.gain == 1).all()
 
 
+@pytest.mark.needs("int8")
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.bfloat16])
 @torch.inference_mode()
 def test_product_by_rows(dtype: torch.dtype | None) -> None:

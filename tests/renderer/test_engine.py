@@ -59,6 +59,7 @@ def test_fast_and_plain_engine_draw_the_same(
         assert a.rgba.std() > 5, "the picture is not empty"
 
 
+@pytest.mark.needs("int8")
 def test_int8_draws_what_the_plain_engine_draws(avatar: Avatar, request_at: Callable[[int], ViewRequest]) -> None:
     """On this avatar's noise it has little to win; the bundled one comes out at 55 dB (tests.benchmarks.bench_engine).
     Runs on any CPU that torch has oneDNN for, fast or not."""
