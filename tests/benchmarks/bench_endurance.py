@@ -132,6 +132,7 @@ def main() -> None:
     ended.set()
     watcher.join()
     figures = judged(latency, memory, WARM_UP_S)
+    figures["cores_that_others_used"] = round(busy, 3)
     text = json.dumps(
         {"command": "visavis " + " ".join(command), "resolution": arguments.resolution, **figures}, indent=2
     )
