@@ -164,7 +164,8 @@ def speed() -> list[str]:
             f"{m['minutes']:.0f} minutes at full speed, {m['resolution']} px, 2x",
             f"(`python -m tests.benchmarks.bench_endurance`): {m['fps']:.0f} fps, {m['rss_mb_after_warm_up']:.0f} MB",
             f"after the first minute, {m['rss_mb_at_end']:.0f} MB at the end",
-            f"({m['growth_mb_per_hour']:+.1f} MB an hour by regression). p99 of 20 seconds: {m['p99_first_half_ms']:.1f} ms in the first half, "
+            f"({m['growth_mb_per_hour']:+.1f} MB an hour by regression). p99 of 20 seconds:",
+            f"{m['p99_first_half_ms']:.1f} ms in the first half, "
             f"{m['p99_second_half_ms']:.1f} in the second (medians).",
         ]
     return [*lines, ""]
