@@ -2,13 +2,18 @@
 
 import gc
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
 
 from app.memory import collected_later
+from app.session import LiveSession
+from app.sources import Sources
 from app.stage import Stage, StageLoader
 from models.errors import UserError
+from tests.app.fakes import FakeAvatar, FakePool
+from tracking.viewer import Screen
 
 
 def test_nothing_is_collected_until_the_start_is_over() -> None:
@@ -21,6 +26,27 @@ def test_nothing_is_collected_until_the_start_is_over() -> None:
         with pytest.raises(UserError), collected_later():
             raise UserError("an avatar that is not there")
         assert gc.isenabled(), "a start that fails leaves the collector as it was"
+    finally:
+        gc.unfreeze()
+
+
+def test_the_first_avatar_goes_when_another_one_comes(tmp_path: Path) -> None:
+    class Pooled:  # a pool and its workers hold each other
+        def __init__(self) -> None:
+            self.itself = self
+
+    try:
+        with collected_later():
+            first = Pooled()
+        gone = weakref.ref(first)
+        del first
+        gc.collect()
+        assert gone() is not None, "it is not looked at"
+        sources = Sources(FakeAvatar().performance, camera="none.mp4")
+        session = LiveSession(FakePool(), sources.pose, sources.face, Screen(0.3, 0.2, 30, 20))
+        session.replace_pool(FakePool(), 0.1)
+        gc.collect()
+        assert gone() is None
     finally:
         gc.unfreeze()
 
