@@ -90,7 +90,7 @@ def _work(report: Mapping[str, Any]) -> Table:
             )
         )
     title = (
-        f"Networks, against the measured peak of {peak['threads']} thread(s): {peak['gflops']:g} GFLOP/s in "
+        f"Networks, against the measured peak of {peak['threads']} thread(s): {peak['gflops']:g} Gop/s in "
         f"{peak['dtype']}, {peak['gbytes']:g} GB/s"
     )
     return Table(title, ("pass", "GMAC as trained", "GMAC done", "MB", "ms", "of peak", "of bandwidth"), rows)

@@ -15,7 +15,7 @@ from app.overlay import Overlay
 from app.overlay_model import ModelKeeper, OverlayModel
 from app.overlay_sheet import OverlaySheet
 from app.pace import Pace
-from app.presenter import Picture, Presenter
+from app.presenter import Picture, Presenter, moved_late
 from app.recorder import Recorder
 from app.session import LiveSession
 from app.settings import Settings, remembered
@@ -204,11 +204,16 @@ class LiveApp:
         else:
             self.session.shown(frame, 0, 0)
 
+    @property
+    def late(self) -> bool:
+        """Whether what is shown is moved to the newest pose."""
+        return moved_late(self.settings.late, self.presenter.context)
+
     def _late_eye(self, frame: RenderedFrame | None) -> tuple[EyeView, int] | None:
         """Where the viewer is when `frame` is seen, and when that was asked; None where the picture stays as it was
         drawn: in VR, which sees to it itself, without GL, and when it is not wanted."""
         session = self.session
-        if not self.settings.late_latch or session.stereo or self.presenter.context is None:
+        if not self.late or session.stereo:
             return None
         now = session.clock_ns()
         display_ns = now if frame is None else max(now, frame.request.display_time_ns)
@@ -288,8 +293,8 @@ class LiveApp:
                 wanted = value if isinstance(value, bool) else not self.settings.record_overlay
                 self.settings = replace(self.settings, record_overlay=wanted)
             case Do.LATE:
-                self.settings = replace(self.settings, late_latch=not self.settings.late_latch)
-                self.say(f"late reprojection {'on' if self.settings.late_latch else 'off'}")
+                self.settings = replace(self.settings, late="off" if self.late else "on")
+                self.say(f"late reprojection {self.settings.late}")
             case Do.OVERLAY:  # the window's and VR's panel
                 self.settings = replace(self.settings, overlay_visible=not self.settings.overlay_visible)
                 if self.overlay is not None:

@@ -62,7 +62,8 @@ class OverlayModel:
     face_status: tuple[bool, str] = (True, "")
     recording: str | None = None  # "00:12 name.mp4"
     record_overlay: bool = False
-    late_latch: bool = True
+    late: bool = True
+    late_why: str = ""  # it is off though nobody switched it off
     late_latency: tuple[float, float, float] | None = None  # from the pose that it was moved to
     vr: bool = False
     vr_status: str = ""
@@ -186,10 +187,13 @@ class Overlay:
             _clipped(model.recording)
 
     def _late(self, model: OverlayModel, actions: list[Action]) -> None:
-        changed, _ = imgui.checkbox("late reprojection", model.late_latch)
+        changed, _ = imgui.checkbox("late reprojection", model.late)
         if changed:
             actions.append(Action(Do.LATE))
         self._mark("late")
+        if model.late_why:
+            imgui.same_line()
+            imgui.text_disabled(model.late_why)
         if model.late_latency is not None:
             imgui.same_line()
             imgui.text_colored(BLUE, f"{model.late_latency[0]:.1f} ms")

@@ -54,9 +54,10 @@ class ModelKeeper:
         rows = [(name, session.stages[name].percentiles(SHOWN_WINDOW)) for name in STAGES]
         model.stages = [(name, p[0], p[1]) for name, p in rows if p is not None]
         model.latency = session.stages["pose_to_frame"].percentiles(SHOWN_WINDOW)
-        model.late_latch = app.settings.late_latch
+        model.late = app.late
+        model.late_why = "" if app.late or app.settings.late != "auto" else "off: GL in software"
         latched = session.stages["latch_to_frame"].percentiles(SHOWN_WINDOW)
-        model.late_latency = latched if app.settings.late_latch and not session.stereo else None
+        model.late_latency = latched if app.late and not session.stereo else None
         model.history = session.stages["pose_to_frame"].last(SHOWN_WINDOW)
         if session.last_frame is not None:
             model.cache_age = session.last_frame.cache_age_ns / 1e6

@@ -58,6 +58,23 @@ class Presenter(Picture, Protocol):
     def close(self) -> None: ...
 
 
+_SOFTWARE = ("llvmpipe", "softpipe", "swiftshader", "software", "gdi generic", "basic render")
+
+
+def draws_in_software(context: moderngl.Context | None) -> bool:
+    """Whether GL runs on the processor, whose cores the workers need."""
+    if context is None:
+        return True
+    renderer = str(context.info["GL_RENDERER"]).lower()
+    return any(name in renderer for name in _SOFTWARE)
+
+
+def moved_late(choice: str, context: moderngl.Context | None) -> bool:
+    """Whether what is shown is moved to the newest pose, by a person's choice: "on", "off", or "auto", which is off
+    where it would cost more than it gives: in software it takes a quarter of the frames (docs/performance.md)."""
+    return context is not None and (choice == "on" or (choice == "auto" and not draws_in_software(context)))
+
+
 @contextlib.contextmanager
 def default_environment(name: str, value: str) -> Iterator[None]:
     """What libraries read once, set for that moment only: child processes should not inherit it."""
@@ -71,14 +88,19 @@ def default_environment(name: str, value: str) -> Iterator[None]:
         os.environ.pop(name, None)
 
 
+def few_software_threads(threads: int) -> contextlib.AbstractContextManager[None]:
+    """For the moment that a GL context is made: llvmpipe would start a thread on every core, but they belong to the
+    workers. With 0 whoever draws does it himself."""
+    return default_environment("LP_NUM_THREADS", str(threads))
+
+
 class EglPresenter:
     """GL without a display. Raises an exception of moderngl's when EGL or GL 3.3 is not there."""
 
     bottom_up = True
 
     def __init__(self, size: tuple[int, int], overlay: bool = False, ui_scale: float = 1.0) -> None:
-        # llvmpipe would take every core: they belong to the workers, and so little drawing gains nothing from them
-        with default_environment("LP_NUM_THREADS", "0"):
+        with few_software_threads(0):  # so little drawing gains nothing from more
             self._ctx = moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[call-arg]
         self.context: moderngl.Context | None = self._ctx
         self.name = f"offscreen EGL ({self._ctx.info['GL_RENDERER']})"

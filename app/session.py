@@ -5,6 +5,7 @@ The presenter loop (app/live.py) calls, per display tick: `request` -> pool work
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -122,6 +123,7 @@ class LiveSession:
         self.pool.set_display_period(self._period_ns)
         self.pool.set_at_work(self._at_work)
         self._pose_ms.clear()
+        gc.unfreeze()  # the first avatar, which app.memory.collected_later keeps from being looked at, may go now
 
     def set_display_period(self, period_ns: int) -> None:
         """The display's pace, 0 where there is none: what an automatic number of warps per cache goes by."""

@@ -31,7 +31,7 @@ class Settings:
     camera: str = "0"
     face_source: str = "performance"
     warps_per_cache: int = 2
-    late_latch: bool = True  # what is shown is moved to where the viewer is by then
+    late: str = "auto"  # whether what is shown is moved to where the viewer is by then (app.presenter.moved_late)
     overlay_visible: bool = True
     record_overlay: bool = False
     vr_mirror: str = "left"  # which eyes the window shows while a headset is on
@@ -42,6 +42,7 @@ class Settings:
 
 
 POSE_SOURCES = ("auto", "sway", "mouse", "webcam", "trace")
+LATE = ("auto", "on", "off")
 VR_MIRRORS = ("left", "both")
 FACE_SOURCES = ("performance", "webcam", "still")
 
@@ -67,7 +68,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "camera": _text,
     "face_source": lambda v: v in FACE_SOURCES,
     "warps_per_cache": _whole(0, 16),
-    "late_latch": lambda v: isinstance(v, bool),
+    "late": lambda v: v in LATE,
     "overlay_visible": lambda v: isinstance(v, bool),
     "record_overlay": lambda v: isinstance(v, bool),
     "vr_mirror": lambda v: v in VR_MIRRORS,
@@ -119,6 +120,8 @@ def load_settings(path: Path | None = None) -> tuple[Settings, str | None]:
     except (ValueError, RecursionError):
         kept = _keep_copy(path)
         return Settings(), f"settings {path} are damaged; using defaults{kept}"
+    if loaded.pop("late_latch", None) is False:  # as it was called before it could be automatic
+        loaded.setdefault("late", "off")
     known = {field.name for field in fields(Settings)}
     good = {name: value for name, value in loaded.items() if name in known and _VALID[name](value)}
     problems = [f"unknown {name!r:.60}" for name in loaded if name not in known]

@@ -101,6 +101,16 @@ class StageLoader:
         result, self._thread, self._result, self.loading = self._result, None, None, None
         return result
 
+    def wait(self) -> Stage:
+        """What was started, when it is open. Raises its error."""
+        assert self._thread is not None, "nothing was started"
+        self._thread.join()
+        opened = self.poll()
+        if isinstance(opened, Stage):
+            return opened
+        assert opened is not None
+        raise opened
+
     def close(self) -> None:
         """Nobody wants what is still being opened."""
         if self._thread is not None:

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from app.blit import SceneBlit
 from app.imgui_host import ImGuiHost
+from app.presenter import few_software_threads
 from models.errors import UserError
 from renderer.messages import EyeView, RenderedFrame
 
 import glfw  # isort: skip
 
 DEFAULT_REFRESH_HZ = 60.0
+WORKERS = 2  # on a machine that draws in software; half of the other cores may draw the window
 _ARROWS = {glfw.KEY_LEFT: "left", glfw.KEY_RIGHT: "right", glfw.KEY_UP: "up", glfw.KEY_DOWN: "down"}
 _REPEATED = {**_ARROWS, glfw.KEY_PAGE_UP: "PgUp", glfw.KEY_PAGE_DOWN: "PgDn"}
 _NAMED = {glfw.KEY_ESCAPE: "Esc", glfw.KEY_F1: "F1", glfw.KEY_SPACE: "Space", **_REPEATED}
@@ -65,7 +67,8 @@ class WindowPresenter:
     bottom_up = True
 
     def __init__(self, title: str, size: tuple[int, int], ui_scale: float = 0.0, vsync: bool = True) -> None:
-        self._window = _open(title, size)
+        with few_software_threads(max((os.cpu_count() or 1) - WORKERS, 0) // 2):
+            self._window = _open(title, size)
         self._fixed_scale = ui_scale
         self._size = self._framebuffer = self.size = (0, 0)  # until the first pump
         self._cursor = self._told = (0.0, 0.0)

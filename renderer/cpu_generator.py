@@ -9,19 +9,18 @@
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.network.config import CACHE_CHANNELS
 from models.network.generator import Down, UnetGenerator, Up
 from renderer import cpu_generator_kernels as kernels
-from renderer.cpu_convolution import Convolution
+from renderer.cpu_bytes import Largest, LayerInput, Product, convolution_of
+from renderer.cpu_kernels import two_layers
 from renderer.simd import Values, bits_of, nhwc
 
 Floats = NDArray[np.float32]
@@ -61,23 +60,60 @@ def _split_last(per_pixel: Tensor) -> Tensor:
     return torch.cat([per_pixel[:4].movedim(0, 2).flatten(0, 2), per_pixel[4:].mean(dim=(1, 2))])
 
 
+def layers_of(mlp: nn.Module) -> tuple[Floats, Floats, Floats, Floats]:
+    """Weight, bias, weight, bias of linear, ReLU, linear."""
+    assert isinstance(mlp, nn.Sequential)
+    return tuple(p.detach().float().numpy().copy() for layer in (mlp[0], mlp[2]) for p in (layer.weight, layer.bias))  # type: ignore[return-value]
+
+
+class Norm:
+    """A norm as a scale and a shift per channel, which the kernels do in passing. Plain twin: the module itself."""
+
+    def __init__(self, norm: nn.Module, bias: Floats) -> None:
+        """bias: [C] that the picture still lacks."""
+        self._bias = bias
+        channels = len(bias)
+        self._scale, self._shift = np.ones(channels, np.float32), bias.copy()
+        self._groups, self._eps = 0, 0.0
+        self._gain, self._offset = np.ones_like(bias), np.zeros_like(bias)
+        if isinstance(norm, nn.InstanceNorm2d):
+            self._groups, self._eps = channels, norm.eps
+        elif isinstance(norm, nn.GroupNorm):
+            self._groups, self._eps = norm.num_groups, norm.eps
+            self._gain, self._offset = (p.detach().float().numpy().copy() for p in (norm.weight, norm.bias))
+        else:
+            assert isinstance(norm, nn.Identity)
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to norm."""
+        return self._groups > 0
+
+    def __call__(self, total: Floats, square: Floats, pixels: int) -> tuple[Floats, Floats]:
+        """Scale and shift [C], until the next call, from the picture's sums [C] over `pixels` pixels."""
+        if self.needed:
+            kernels.norm_constants(
+                total, square, pixels, self._bias, self._gain, self._offset, self._groups, self._eps, self._scale,
+                self._shift,
+            )  # fmt: skip
+        return self._scale, self._shift
+
+
 class _Level:
     """One level up: the product's weight [Cin, 9 * Cout], its input [h * w, Cin] and scratch for the rest.
 
     It goes through the picture in strips whose taps stay in the core's own cache until they are summed.
     """
 
-    def __init__(self, up: Up, h: int, dtype: torch.dtype) -> None:
+    def __init__(self, up: Up, h: int, dtype: torch.dtype, largest: Floats | None) -> None:
         cout, cin = up.conv.weight.shape[:2]
-        self.norm, self.h, self.cout = up.norm, h, cout
-        self.weight = up.conv.weight.detach().permute(1, 2, 3, 0).reshape(cin, 9 * cout).to(dtype).contiguous()
+        self.h, self.cout = h, cout
         assert up.conv.bias is not None
-        self.bias: Floats = up.conv.bias.detach().float().numpy()
-        self.input = torch.zeros(h * h, cin, dtype=dtype)
-        self.input_bits = bits_of(self.input).reshape(h, h, cin)
+        self.norm = Norm(up.norm, up.conv.bias.detach().float().numpy())
+        self.input = LayerInput(h, h, cin, dtype, largest, signed=False)
         self.strip = max(1, min(h, STRIP_BYTES // (h * 9 * cout * dtype.itemsize)))
-        self.taps = torch.empty(self.strip * h, 9 * cout, dtype=dtype)
-        self.taps_bits = bits_of(self.taps).reshape(self.strip, h, 9, cout)
+        weight = up.conv.weight.detach().permute(1, 2, 3, 0).reshape(cin, 9 * cout)
+        self.product = Product(self.input, weight, dtype, self.strip)
         self.output = bits_of(torch.empty(2 * h, 2 * h, cout, dtype=dtype))
         self.rows: Floats = np.empty((3, 3, 2 * h, cout), np.float32)
         self.total: Floats = np.empty(cout, np.float32)
@@ -88,85 +124,89 @@ class _Level:
         h = self.h
         for first in range(0, h, self.strip):
             end = min(first + self.strip, h)
-            torch.mm(self.input[first * h : end * h], self.weight, out=self.taps[: (end - first) * h])
-            kernels.shift_add(self.taps_bits, first, end, self.rows, self.output, self.total, self.square)
-        return norm_constants(self.norm, self.bias, self.total, self.square, 4 * h * h)
+            taps = self.product(first, end).reshape(end - first, h, 9, self.cout)
+            kernels.shift_add(taps, first, end, self.rows, self.output, self.total, self.square)
+        return self.norm(self.total, self.square, 4 * h * h)
 
 
 class _Descent:
     """One level down: a torch convolution, then norm and activations straight to where they are needed next."""
 
-    def __init__(self, down: Down, conv: nn.Conv2d, h: int, dtype: torch.dtype) -> None:
-        self.norm, self.cout = down.norm, down.conv.out_channels
-        self.conv = Convolution(conv, 2 * h, 2 * h, dtype)
-        self.leaky = torch.empty(1, h, h, self.cout, dtype=dtype)
-        self.leaky_bits = bits_of(self.leaky)[0]
+    def __init__(
+        self, down: Down, conv: nn.Conv2d, given: LayerInput, dtype: torch.dtype, largest: Floats | None
+    ) -> None:
+        """given: what it convolves. largest: [Cout] of its output."""
+        self.cout = down.conv.out_channels
+        self.norm = Norm(down.norm, np.zeros(self.cout, np.float32))  # the convolution adds its bias
+        self.given, self.conv = given, convolution_of(given, conv, dtype)
+        h = given.tensor.shape[2] // 2
+        self.leaky = LayerInput(h, h, self.cout, dtype, largest)
         self.total: Floats = np.empty(self.cout, np.float32)
         self.square: Floats = np.empty(self.cout, np.float32)
-        self.no_bias: Floats = np.zeros(self.cout, np.float32)
 
-    def __call__(self, x: Tensor, skip: Values, first: int, pad: int) -> Values:
-        """Convolves x [1, C, 2h, 2w]; returns all of the convolution's channels [h, w, .]."""
-        out = nhwc(self.conv(x))
-        if isinstance(self.norm, nn.Identity):
-            scale, shift = np.ones(self.cout, np.float32), self.no_bias
-        else:
+    def __call__(self, skip: LayerInput, first: int, pad: int) -> Values:
+        """Returns all of the convolution's channels [h, w, .]; what is kept of it goes to `leaky`, and to the channels
+        of `skip` from `first` on."""
+        out = nhwc(self.conv(self.given.tensor))
+        if self.norm.needed:
             kernels.sums(out, self.cout, self.total, self.square)
-            scale, shift = norm_constants(self.norm, self.no_bias, self.total, self.square, out.shape[0] * out.shape[1])
-        kernels.scale_leaky_and_skip(out, scale, shift, self.leaky_bits, skip, first, pad)
+        scale, shift = self.norm(self.total, self.square, out.shape[0] * out.shape[1])
+        leaky = self.leaky
+        kernels.scale_leaky_and_skip(
+            out, scale, shift, leaky.gain, leaky.zero, leaky.bits, skip.gain, skip.bits, first, pad
+        )
         return out
-
-    @property
-    def output(self) -> Tensor:
-        return self.leaky.permute(0, 3, 1, 2)
-
-
-def norm_constants(norm: nn.Module, bias: Floats, total: Floats, square: Floats, pixels: int) -> tuple[Floats, Floats]:
-    """Scale and shift [C] that norm a picture which still lacks its `bias`, from its sums over `pixels` pixels."""
-    if isinstance(norm, nn.InstanceNorm2d):
-        groups, eps = len(bias), norm.eps
-        gain, offset = np.ones_like(bias), np.zeros_like(bias)
-    else:
-        assert isinstance(norm, nn.GroupNorm)
-        groups, eps = norm.num_groups, norm.eps
-        gain, offset = norm.weight.detach().float().numpy(), norm.bias.detach().float().numpy()
-    mean, mean_square = (x.astype(np.float64) / pixels for x in (total, square))
-    mean_square = mean_square + 2 * bias * mean + bias * bias.astype(np.float64)
-    mean = mean + bias
-    per_group = len(bias) // groups
-    m = np.repeat(mean.reshape(groups, -1).mean(axis=1), per_group)
-    v = np.repeat(mean_square.reshape(groups, -1).mean(axis=1), per_group) - m * m
-    scale = gain / np.sqrt(np.maximum(v, 0) + eps)
-    return scale.astype(np.float32), (offset + scale * (bias - m)).astype(np.float32)
 
 
 class CpuGenerator:
-    """In bfloat16 or float32. Used by one thread, without gradients; all scratch is allocated once."""
+    """In bfloat16 or float32, or with its products in int8. Used by one thread, without gradients; all scratch is
+    allocated once. The caller fills `input`."""
 
-    def __init__(self, generator: UnetGenerator, reduce: nn.Conv2d, size: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        generator: UnetGenerator,
+        reduce: nn.Conv2d,
+        size: int,
+        dtype: torch.dtype,
+        largest: Largest | None = None,
+    ) -> None:
+        """largest: as `inputs` were found to hold, when they are to be kept in bytes."""
+        held = largest or {}
         self.size = s = size
         first_down: Down = generator.down[0]  # type: ignore[assignment]
-        self.input = torch.zeros(1, s, s, first_down.conv.in_channels, dtype=dtype)
-        self.input_bits = bits_of(self.input)[0]
-        self.code, self.low_pass = copy.deepcopy(generator.code), copy.deepcopy(generator.low_pass)
-        self.ups = [_Level(up, s >> (5 - k), dtype) for k, up in enumerate(generator.up[:4])]  # type: ignore[arg-type]
+        self.input = LayerInput(s, s, first_down.conv.in_channels, dtype, held.get("texture"))
+        self.low_pass: Floats = generator.low_pass.kernel[0, 0].float().numpy().copy()
+        self.layers = None if generator.code is None else layers_of(generator.code)
+        self.ups = [
+            _Level(up, s >> (5 - k), dtype, held.get(f"up {k}"))  # type: ignore[arg-type]
+            for k, up in enumerate(generator.up[:4])
+        ]
         self.detail_first = first_down.conv.out_channels if generator.detail is not None else -1
         convs = [self._first_conv(first_down, generator.detail), *(d.conv for d in list(generator.down)[1:4])]  # type: ignore[union-attr]
-        self.downs = [
-            _Descent(down, conv, s >> (k + 1), dtype)  # type: ignore[arg-type]
-            for k, (down, conv) in enumerate(zip(generator.down, convs, strict=False))
-        ]
-        self.deepest = Convolution(generator.down[4].conv, s >> 4, s >> 4, dtype)  # type: ignore[arg-type]
+        self.downs: list[_Descent] = []
+        given = self.input
+        for k, (down, conv) in enumerate(zip(generator.down, convs, strict=False)):
+            self.downs.append(_Descent(down, conv, given, dtype, held.get(f"down {k}")))  # type: ignore[arg-type]
+            given = self.downs[-1].leaky
+        self.deepest = convolution_of(given, generator.down[4].conv, dtype)  # type: ignore[arg-type]
+        self.code: Floats = np.zeros(self.deepest.out_channels, np.float32)
         last_up: Up = generator.up[4]  # type: ignore[assignment]
-        self.last = Convolution(self._last_conv(last_up), s // 2 + 2, s // 2 + 2, dtype)
-        cin = last_up.conv.in_channels
-        self.last_input = torch.zeros(1, s // 2 + 2, s // 2 + 2, cin, dtype=dtype)
-        self.last_bits = bits_of(self.last_input)[0]
+        side = s // 2 + 2
+        self.last_input = LayerInput(side, side, last_up.conv.in_channels, dtype, held.get("last"), signed=False)
+        self.last = convolution_of(self.last_input, self._last_conv(last_up), dtype)
         self.f3 = torch.empty((s // 4) ** 2, self.ups[2].cout, dtype=dtype)
         self.f3_bits = bits_of(self.f3).reshape(s // 4, s // 4, -1)
+        self.f3_gain: Floats = np.ones(self.ups[2].cout, np.float32)
         self.reduce = reduce.weight.detach()[:, :, 0, 0].t().to(dtype).contiguous()
         assert reduce.bias is not None
         self.reduce_bias = reduce.bias.detach().to(dtype)
+
+    @property
+    def inputs(self) -> dict[str, LayerInput]:
+        """By name: all that may be kept in bytes."""
+        ups = {f"up {k}": up.input for k, up in enumerate(self.ups)}
+        downs = {f"down {k}": down.leaky for k, down in enumerate(self.downs)}
+        return {"texture": self.input, **ups, **downs, "last": self.last_input}
 
     @staticmethod
     def _first_conv(down: Down, detail: nn.Conv2d | None) -> nn.Conv2d:
@@ -190,37 +230,33 @@ class CpuGenerator:
             conv.bias.copy_(torch.cat([up.conv.bias[:4].repeat(4), up.conv.bias[4:]]))
         return conv
 
-    def __call__(self, expression: Tensor) -> Generated:
-        """Draws from `input_bits` [S, S, C], which the caller has filled. expression: [1, 52] float32."""
+    def __call__(self, expression: Floats) -> Generated:
+        """Draws what `input` holds. expression: [52]."""
         s, ups = self.size, self.ups
-        x = self.input.permute(0, 3, 1, 2)
-        joint: Values = self.input_bits
+        joint: Values = self.input.bits
         for k, down in enumerate(self.downs):
             level = 3 - k  # whose output this skip is joined to
-            pad = 1 if level == 3 else 0
-            into = self.last_bits if level == 3 else ups[level + 1].input_bits
-            out = down(x, into, ups[level].cout, pad)
+            into, pad = (self.last_input, 1) if level == 3 else (ups[level + 1].input, 0)
+            out = down(into, ups[level].cout, pad)
             joint = out if k == 0 else joint
-            x = down.output
-        x = self.low_pass(self.deepest(x))
-        if self.code is not None:
-            x = x + self.code(expression)[:, :, None, None].to(x.dtype)
-        ups[0].input.copy_(F.relu(x).permute(0, 2, 3, 1).reshape(ups[0].input.shape))
+        if self.layers is not None:
+            two_layers(expression, *self.layers, self.code)
+        deepest = nhwc(self.deepest(self.downs[-1].leaky.tensor))
+        kernels.bottleneck(deepest, self.low_pass, self.code, ups[0].input.gain, ups[0].input.bits)
         h = s // 4
-        coarse = torch.empty(h, h, self.reduce.shape[1] + CACHE_CHANNELS, dtype=self.input.dtype)
+        coarse = torch.empty(h, h, self.reduce.shape[1] + CACHE_CHANNELS, dtype=self.f3.dtype)
         for k, up in enumerate(ups):
             scale, shift = up()
             if k == 2:
-                kernels.scale_relu(up.output, scale, shift, NO_LEAST, self.f3_bits, 0)
+                kernels.scale_relu(up.output, scale, shift, NO_LEAST, self.f3_gain, self.f3_bits, 0)
                 coarse[..., : self.reduce.shape[1]] = torch.addmm(self.reduce_bias, self.f3, self.reduce).view(h, h, -1)
             if k == 3:
                 kernels.halve_scaled(up.output, scale, shift, bits_of(coarse), self.reduce.shape[1])
-                kernels.scale_relu(up.output, scale, shift, 0.0, self.last_bits, 1)
-            else:
-                kernels.scale_relu(up.output, scale, shift, 0.0, ups[k + 1].input_bits, 0)
-        kernels.repeat_border(self.last_bits)
-        last = nhwc(self.last(self.last_input.permute(0, 3, 1, 2)))
+            into, pad = (self.last_input, 1) if k == 3 else (ups[k + 1].input, 0)
+            kernels.scale_relu(up.output, scale, shift, 0.0, into.gain, into.bits, pad)
+        kernels.repeat_border(self.last_input.bits)
+        last = nhwc(self.last(self.last_input.tensor))
         logits = torch.empty(s, s, 4)
-        fine = torch.empty(s // 2, s // 2, CACHE_CHANNELS, dtype=self.input.dtype)
+        fine = torch.empty(s // 2, s // 2, CACHE_CHANNELS, dtype=self.f3.dtype)
         kernels.join_last(last, joint, self.detail_first, logits.numpy(), bits_of(fine))
         return Generated(torch.sigmoid_(logits).numpy(), bits_of(coarse), bits_of(fine))

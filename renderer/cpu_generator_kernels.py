@@ -5,13 +5,14 @@ Channel counts are multiples of `simd.LANES` (network widths are multiples of fo
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from renderer.simd import LANES, Values, larger, load, splat, store
+from renderer.simd import LANES, Number, Values, larger, load, splat, store
 
 Floats = NDArray[np.float32]
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True}
@@ -91,9 +92,9 @@ def sums(image: Values, channels: int, total: Floats, square: Floats) -> None:
 
 
 @njit(**_OPTIONS)
-def scale_relu(image: Values, scale: Floats, shift: Floats, least: float, out: Values, pad: int) -> None:
-    """max(image [h, w, C] * scale + shift, least) into the first C channels of out [h + 2 pad, w + 2 pad, >= C]; with
-    `least` minus infinity it is the scaling alone."""
+def scale_relu(image: Values, scale: Floats, shift: Floats, least: float, gain: Floats, out: Values, pad: int) -> None:
+    """max(image [h, w, C] * scale + shift, least) * gain into the first C channels of out [h + 2 pad, w + 2 pad, >= C];
+    with `least` minus infinity it is the scaling alone."""
     h, w, channels = image.shape
     floor = splat(np.float32(least))
     for i in range(h):
@@ -101,24 +102,26 @@ def scale_relu(image: Values, scale: Floats, shift: Floats, least: float, out: V
             x, y = (i * w + j) * channels, ((i + pad) * out.shape[1] + j + pad) * out.shape[2]
             for c in range(0, channels, LANES):
                 v = load(image, x + c) * load(scale, c) + load(shift, c)
-                store(out, y + c, larger(v, floor))
+                store(out, y + c, load(gain, c) * larger(v, floor))
 
 
 @njit(**_OPTIONS)
 def scale_leaky_and_skip(
-    image: Values, scale: Floats, shift: Floats, leaky: Values, skip: Values, first: int, pad: int
-) -> None:
-    """The first C channels of image [h, w, .] * scale + shift: leaky ReLU (0.2) into leaky [h, w, C], and ReLU into
-    channels `first`... of skip [h + 2 pad, w + 2 pad, .], where the way up will find it."""
+    image: Values, scale: Floats, shift: Floats, leaky_gain: Floats, leaky_zero: Number, leaky: Values, gain: Floats,
+    skip: Values, first: int, pad: int,
+) -> None:  # fmt: skip
+    """The first C channels of image [h, w, .] * scale + shift: leaky ReLU (0.2), times leaky_gain [C], plus leaky_zero,
+    into leaky [h, w, C], and ReLU, times channels `first`... of gain, into the same channels of skip
+    [h + 2 pad, w + 2 pad, .], where the way up will find it."""
     h, w, channels = leaky.shape
-    zero, slope = splat(np.float32(0)), splat(np.float32(0.2))
+    zero, slope, added = splat(np.float32(0)), splat(np.float32(0.2)), splat(leaky_zero)
     for i in range(h):
         for j in range(w):
             x, y = (i * w + j) * image.shape[2], ((i + pad) * skip.shape[1] + j + pad) * skip.shape[2] + first
             for c in range(0, channels, LANES):
                 v = load(image, x + c) * load(scale, c) + load(shift, c)
-                store(leaky, (i * w + j) * channels + c, larger(v, slope * v))
-                store(skip, y + c, larger(v, zero))
+                store(leaky, (i * w + j) * channels + c, load(leaky_gain, c) * larger(v, slope * v) + added)
+                store(skip, y + c, load(gain, first + c) * larger(v, zero))
 
 
 @njit(**_OPTIONS)
@@ -164,3 +167,43 @@ def join_last(last: Values, detail: Values, first: int, logits: Floats, f5: Valu
             store(logits, (2 * i * 2 * w + 2 * j) * 4, upper)
             store(logits, ((2 * i + 1) * 2 * w + 2 * j) * 4, lower)
             store(f5, (i * w + j) * LANES, other)
+
+
+@njit(**_OPTIONS)
+def norm_constants(
+    total: Floats, square: Floats, pixels: int, bias: Floats, gain: Floats, offset: Floats, groups: int, eps: float,
+    scale: Floats, shift: Floats,
+) -> None:  # fmt: skip
+    """Fills scale and shift [C] that norm a picture which still lacks its `bias` [C], from its sums over `pixels`
+    pixels; gain, offset [C] are the norm's own."""
+    n = len(bias) // groups
+    for g in range(groups):
+        mean, mean_square = 0.0, 0.0
+        for c in range(g * n, g * n + n):
+            b, m, m2 = float(bias[c]), float(total[c]) / pixels, float(square[c]) / pixels
+            mean += m + b
+            mean_square += m2 + 2 * b * m + b * b
+        mean, mean_square = mean / n, mean_square / n
+        spread = math.sqrt(max(mean_square - mean * mean, 0.0) + eps)
+        for c in range(g * n, g * n + n):
+            s = gain[c] / spread
+            scale[c] = s
+            shift[c] = offset[c] + s * (bias[c] - mean)
+
+
+@njit(**_OPTIONS)
+def bottleneck(deepest: Values, weights: Floats, code: Floats, gain: Floats, out: Values) -> None:
+    """ReLU of deepest [h, w, C], low-passed by weights [3, 3] (borders repeat), plus code [C], times gain [C], into out
+    [h, w, C]."""
+    h, w, channels = deepest.shape
+    zero = splat(np.float32(0))
+    for i in range(h):
+        for j in range(w):
+            for c in range(0, channels, LANES):
+                v = load(code, c)
+                for a in range(3):
+                    y = min(max(i + a - 1, 0), h - 1)
+                    for b in range(3):
+                        x = min(max(j + b - 1, 0), w - 1)
+                        v = v + splat(weights[a, b]) * load(deepest, (y * w + x) * channels + c)
+                store(out, (i * w + j) * channels + c, load(gain, c) * larger(v, zero))

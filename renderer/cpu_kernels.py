@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from renderer.simd import LANES, Values, fold, halves, larger, load, put, splat, store
+from renderer.simd import LANES, Number, Values, fold, halves, larger, load, put, splat, store
 
 Floats = NDArray[np.float32]
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
@@ -38,30 +38,33 @@ def _lerp(image, at, line, channels, tx, ty):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def sample_texture(texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values) -> None:
-    """texture: [T, T, C]; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty; scale: [C] harmonics; out: [S, S, C]."""
+def sample_texture(
+    texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values
+) -> None:
+    """texture: [T, T, C]; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty; scale: [C] harmonics (times the gain of
+    `out`), zero: what is added; out: [S, S, C]."""
     t, channels = texture.shape[0], texture.shape[2]
-    s = triangle.shape[0]
+    s, added = triangle.shape[0], splat(zero)
     for i in range(s):
         for j in range(s):
             to = (i * s + j) * channels
             if triangle[i, j] < 0:
                 for c in range(0, channels, LANES):
-                    store(out, to + c, splat(_ZERO))
+                    store(out, to + c, added)
                 continue
             x0, y0, tx, ty = _corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
             at = (y0 * t + x0) * channels
             for c in range(0, channels, LANES):
-                store(out, to + c, load(scale, c) * _lerp(texture, at + c, t * channels, channels, tx, ty))
+                store(out, to + c, load(scale, c) * _lerp(texture, at + c, t * channels, channels, tx, ty) + added)
 
 
 @njit(**_OPTIONS)
-def gather(image: Values, source: Floats, step: int, out: Values) -> None:
-    """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], into the first C
-    channels of out [S / step, S / step, >= C]."""
+def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number, out: Values) -> None:
+    """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], times gain [>= C],
+    plus zero, into the first C channels of out [S / step, S / step, >= C]."""
     h, channels = image.shape[0], image.shape[2]
     g, stride = out.shape[0], out.shape[2]
-    n = np.float32(step * step)
+    n, added = np.float32(step * step), splat(zero)
     for i in range(g):
         for j in range(g):
             x, y = _ZERO, _ZERO
@@ -72,31 +75,32 @@ def gather(image: Values, source: Floats, step: int, out: Values) -> None:
             x0, y0, tx, ty = _corner(x / n, y / n, h, h)
             at, to = (y0 * h + x0) * channels, (i * g + j) * stride
             for c in range(0, channels, LANES):
-                store(out, to + c, _lerp(image, at + c, h * channels, channels, tx, ty))
+                store(out, to + c, load(gain, c) * _lerp(image, at + c, h * channels, channels, tx, ty) + added)
 
 
 @njit(**_OPTIONS)
-def pool(field: Floats, step: int, out: Values, channel: int) -> None:
-    """Mean of step x step tiles of field [S, S] into out[..., channel]."""
-    n = np.float32(step * step)
+def pool(field: Floats, step: int, gain: Number, zero: Number, out: Values, channel: int) -> None:
+    """Mean of step x step tiles of field [S, S], times gain, plus zero, into out[..., channel]."""
+    share = gain / np.float32(step * step)
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             total = _ZERO
             for a in range(i * step, i * step + step):
                 for b in range(j * step, j * step + step):
                     total += field[a, b]
-            put(out, (i * out.shape[1] + j) * out.shape[2] + channel, total / n)
+            put(out, (i * out.shape[1] + j) * out.shape[2] + channel, total * share + zero)
 
 
 @njit(**_OPTIONS)
 def sample_texture_halved(
-    texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, out: Values, channel: int
+    texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values, channel: int
 ) -> None:
     """As `sample_texture`, averaged over 2 x 2 pixels, into out[..., channel : channel + C] of [S / 2, S / 2, .]."""
     t, channels = texture.shape[0], texture.shape[2]
     g, stride = out.shape[0], out.shape[2]
     at = np.empty(4, np.int64)
     fraction = np.empty((4, 2), np.float32)
+    added = splat(zero)
     for i in range(g):
         for j in range(g):
             n = 0
@@ -112,7 +116,7 @@ def sample_texture_halved(
                 total = splat(_ZERO)
                 for k in range(n):
                     total = total + _lerp(texture, at[k] + c, t * channels, channels, fraction[k, 0], fraction[k, 1])
-                store(out, to + c, total * load(scale, c) * splat(np.float32(0.25)))
+                store(out, to + c, total * load(scale, c) * splat(np.float32(0.25)) + added)
 
 
 @njit(**_OPTIONS)
@@ -123,12 +127,16 @@ def fill(
     colour: Floats,
     uv: Floats,
     filled: Floats,
+    gain: Number,
+    hidden_gain: Number,
+    zero: Number,
     out: Values,
     channel: int,
 ) -> None:
     """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2]; where hidden [S, S], it is painted from
     the first three channels of colour [T, T, C] at uv [S, S, >= 2]. Into filled [S, S, 4], and into out
-    [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four of hidden."""
+    [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four of hidden; there the
+    values are multiplied by gain (hidden_gain), and zero is added."""
     s, t = source.shape[0], colour.shape[0]
     channels = colour.shape[2]
     lanes = np.empty(LANES, np.float32)
@@ -139,16 +147,16 @@ def fill(
                 y, at = np.uint32(i + row), ((i + row) * s + j) * 4
                 pair = fold(_moved(picture, source, y, np.uint32(j)), _moved(picture, source, y, np.uint32(j + 1)))
                 store(filled, at, pair)
-                store(out, to + 8 * row, pair)
+                store(out, to + 8 * row, pair * splat(gain) + splat(zero))
                 for x in (np.uint32(j), np.uint32(j + 1)):
                     seen_not = hidden[y, x]
-                    put(out, to + 16 + 2 * row + (x - j), seen_not)
+                    put(out, to + 16 + 2 * row + (x - j), seen_not * hidden_gain + zero)
                     if seen_not > 0:
                         x0, y0, tx, ty = _corner(uv[y, x, 0], _ONE - uv[y, x, 1], t, t)
                         store(lanes, 0, _lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
                         for c in range(3):
                             filled[y, x, c] = lanes[c]
-                            put(out, to + 8 * row + 4 * (x - j) + c, lanes[c])
+                            put(out, to + 8 * row + 4 * (x - j) + c, lanes[c] * gain + zero)
 
 
 @njit(**_OPTIONS)
@@ -161,8 +169,8 @@ def _moved(picture, source, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def enlarge_add_relu(coarse: Values, fine: Values, out: Values) -> None:
-    """ReLU of coarse [h, h, C], bilinearly enlarged by two, plus fine [2h, 2h, C]."""
+def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values) -> None:
+    """ReLU of coarse [h, h, C], bilinearly enlarged by two, plus fine [2h, 2h, C], times gain [C]."""
     h, channels = coarse.shape[0], coarse.shape[2]
     near, far, zero = splat(np.float32(0.75)), splat(np.float32(0.25)), splat(_ZERO)
     for i in range(2 * h):
@@ -177,7 +185,7 @@ def enlarge_add_relu(coarse: Values, fine: Values, out: Values) -> None:
             for k in range(0, channels, LANES):
                 top = near * load(coarse, a + k) + far * load(coarse, b + k)
                 low = near * load(coarse, c + k) + far * load(coarse, d + k)
-                store(out, at + k, larger(near * top + far * low + load(fine, at + k), zero))
+                store(out, at + k, load(gain, k) * larger(near * top + far * low + load(fine, at + k), zero))
 
 
 @njit(**_OPTIONS)
@@ -203,3 +211,28 @@ def finish_warp(filled: Floats, residual: Values, fade: Floats, rgba: NDArray[np
                 rgba[y, x, 3] = np.uint8(alpha * np.float32(255) + _HALF)
     store(lanes, 0, total)
     return np.isfinite(lanes[:LANES].sum())
+
+
+@njit(**_OPTIONS)
+def two_layers(
+    numbers: Floats, first: Floats, first_bias: Floats, second: Floats, second_bias: Floats, out: Floats
+) -> None:
+    """A linear layer [n, m], ReLU and another [k, n] of numbers [m], into out [k]: what torch takes ten calls for."""
+    inner = np.empty(len(first_bias), np.float32)
+    for i in range(len(inner)):
+        total = first_bias[i]
+        for j in range(len(numbers)):
+            total += first[i, j] * numbers[j]
+        inner[i] = total if not total < 0 else _ZERO  # NaN stays
+    for i in range(len(out)):
+        total = second_bias[i]
+        for j in range(len(inner)):
+            total += second[i, j] * inner[j]
+        out[i] = total
+
+
+@njit(**_OPTIONS)
+def add_into(a: Floats, b: Floats, out: Values) -> None:
+    """a + b, [n] each, into out [n]."""
+    for i in range(0, len(a), LANES):
+        store(out, i, load(a, i) + load(b, i))

@@ -2,56 +2,81 @@
 
 from __future__ import annotations
 
-import copy
-
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.network.warp import MotionWarp
 from renderer import cpu_kernels as kernels
+from renderer.cpu_bytes import Largest, LayerInput, convolution_of, padded_channels
 from renderer.cpu_convolution import Activation, Convolution
-from renderer.simd import LANES, Values, bits_of, nhwc
+from renderer.cpu_generator import layers_of
+from renderer.simd import Values, bits_of, nhwc
+
+Floats = NDArray[np.float32]
 
 # from "channel, then pixel of the 2 x 2" (pixel shuffle) to "pixel, then channel", as the kernels keep a picture
 _PIXEL_ORDER = torch.arange(16).reshape(4, 4).t().flatten()
 
 
 class CpuWarp:
-    """Inputs are written by the caller: coarse_bits [S/4, S/4, C3 + 8 + 1 ...]: F3, F4, hidden; fine_bits
-    [S/2, S/2, 8 + C + 20 ...]: F5, texture, filled picture and hidden, pixel after pixel. Used by one thread."""
+    """The caller writes `coarse` [S/4, S/4, C3 + 8 + 1 ...]: F3, F4, hidden, and `fine` [S/2, S/2, 8 + C + 20 ...]: F5,
+    texture, filled picture and hidden, pixel after pixel. Used by one thread."""
 
-    def __init__(self, warp: MotionWarp, size: int, dtype: torch.dtype) -> None:
-        self.change = copy.deepcopy(warp.change).float()
+    def __init__(self, warp: MotionWarp, size: int, dtype: torch.dtype, largest: Largest | None = None) -> None:
+        """largest: as `inputs` were found to hold, when they are to be kept in bytes."""
+        held = largest or {}
+        self.change = layers_of(warp.change)
         w = warp.coarse.out_channels
-        self.dtype = dtype
+        self.changes: Floats = np.empty(2 * w, np.float32)
         h, q = size // 2, size // 4
-        weight = warp.coarse.weight.detach()
-        self.coarse_bits, self._coarse, self.coarse = self._input(warp.coarse, q, weight, "relu")
         weight = warp.fine.weight.detach().clone()
         first = weight.shape[1] - 20
         weight[:, first : first + 16] = weight[:, first + _PIXEL_ORDER]
-        self.fine_bits, self._fine, self.fine = self._input(warp.fine, h, weight)
-        self.coarse_to_fine = Convolution(warp.coarse_to_fine, q, q, dtype)
+        fine = held.get("fine")
+        if fine is not None:  # pixels of one picture share their steps
+            fine = fine.copy()
+            fine[first : first + 16], fine[first + 16 : first + 20] = fine[first : first + 16].max(), 1.0
+        coarse_weight = warp.coarse.weight.detach()
+        self.coarse = LayerInput(q, q, padded_channels(coarse_weight.shape[1]), dtype, held.get("coarse"))
+        self.fine = LayerInput(h, h, padded_channels(weight.shape[1]), dtype, fine)
+        self._joined = LayerInput(h, h, w, dtype, held.get("joined"), signed=False)
+        self._coarse = _Branch(warp.coarse, self.coarse, coarse_weight, dtype, "relu")
+        self._fine = _Branch(warp.fine, self.fine, weight, dtype, "none")
+        self._coarse_to_fine = Convolution(warp.coarse_to_fine, q, q, dtype)
         assert warp.residual.bias is not None
         in_order = warp.residual.weight.detach()[_PIXEL_ORDER], warp.residual.bias.detach()[_PIXEL_ORDER]
-        self.residual = Convolution(warp.residual, h, h, dtype, *in_order)
-        self._joined = torch.empty(1, size // 2, size // 2, w, dtype=dtype)
+        self._residual = convolution_of(self._joined, warp.residual, dtype, *in_order)
 
-    def _input(
-        self, conv: nn.Conv2d, side: int, weight: Tensor, activation: Activation = "none"
-    ) -> tuple[Values, Tensor, Convolution]:
-        """A zeroed input [1, C, side, side] whose channels fill whole vectors, and the convolution of it."""
-        channels = -(-weight.shape[1] // LANES) * LANES
-        padded = F.pad(weight, (0, 0, 0, 0, 0, channels - weight.shape[1]))
-        buffer = torch.zeros(1, side, side, channels, dtype=self.dtype)
-        convolution = Convolution(conv, side, side, self.dtype, padded, activation=activation)
-        return bits_of(buffer)[0], buffer.permute(0, 3, 1, 2), convolution
+    @property
+    def inputs(self) -> dict[str, LayerInput]:
+        """By name: all that may be kept in bytes."""
+        return {"coarse": self.coarse, "fine": self.fine, "joined": self._joined}
 
-    def __call__(self, numbers: Tensor) -> Values:
-        """numbers: [1, 9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16]."""
-        a, b = self.change(numbers)[0].to(self.dtype).chunk(2)
-        q = self.coarse_to_fine(self.coarse(self._coarse, self.coarse.bias + a))
-        fine = self.fine(self._fine, self.fine.bias + b)
-        kernels.enlarge_add_relu(nhwc(q), nhwc(fine), bits_of(self._joined)[0])
-        return nhwc(self.residual(self._joined.permute(0, 3, 1, 2)))
+    def __call__(self, numbers: Floats) -> Values:
+        """numbers: [9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16]."""
+        kernels.two_layers(numbers, *self.change, self.changes)
+        w = len(self.changes) // 2
+        q = self._coarse_to_fine(self._coarse(self.changes[:w]))
+        fine = self._fine(self.changes[w:])
+        kernels.enlarge_add_relu(nhwc(q), nhwc(fine), self._joined.gain, self._joined.bits)
+        return nhwc(self._residual(self._joined.tensor))
+
+
+class _Branch:
+    """A convolution of one of the inputs, whose bias is told the change of view."""
+
+    def __init__(
+        self, conv: nn.Conv2d, given: LayerInput, weight: Tensor, dtype: torch.dtype, activation: Activation
+    ) -> None:
+        assert conv.bias is not None
+        padded = F.pad(weight, (0, 0, 0, 0, 0, given.tensor.shape[1] - weight.shape[1]))
+        self._given, self._conv = given, convolution_of(given, conv, dtype, padded, activation=activation)
+        self._own: Floats = conv.bias.detach().float().numpy().copy()
+        self._bias = torch.empty(len(self._own), dtype=torch.float32 if given.in_bytes else dtype)
+
+    def __call__(self, change: Floats) -> Tensor:
+        kernels.add_into(self._own, change, bits_of(self._bias))
+        return self._conv(self._given.tensor, self._bias)

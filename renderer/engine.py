@@ -62,16 +62,21 @@ class Timer:
 class GeometryStage:
     """Mesh, projection and raster of one avatar at `size` pixels."""
 
-    def __init__(self, avatar: Avatar, size: int) -> None:
+    def __init__(self, avatar: Avatar, size: int, view: Callable[[ViewRequest, int], HeadView] | None = None) -> None:
+        """view: how a head is posed and projected, if not by `head_view`."""
         self.rig, self.size = avatar.rig, size
         self.rasterize = make_rasterizer()
+        self._view = view or self._plain_view
+
+    def _plain_view(self, request: ViewRequest, size: int) -> HeadView:
+        return head_view(self.rig, request.head, request.T_world_eye, request.camera, size)
 
     def __call__(self, request: ViewRequest, cached: Geometry | None = None, out: Raster | None = None) -> Geometry:
         """The view of `request`: to be cached, or (with `cached`) to be warped to; `out` may then be drawn into.
 
         Raises FloatingPointError for a pose that is not finite, ValueError for a head behind the camera."""
         rig, size = self.rig, self.size
-        view = head_view(rig, request.head, request.T_world_eye, request.camera, size)
+        view = self._view(request, size)
         if not np.isfinite(view.pixels).all():
             raise FloatingPointError("the pose is not finite")
         if cached is None:
@@ -198,9 +203,12 @@ def check_device(device: str) -> None:
         raise UserError(f"{device!r} is not supported; use cpu, cuda:0, cuda:1, ...")
 
 
-def make_engine(avatar: Avatar, device: str, size: int | None = None) -> Engine:
-    """The fastest engine that this device and this avatar's networks have."""
-    from renderer.engine_cpu import CpuEngine, unknown_to_kernels
+def make_engine(
+    avatar: Avatar, device: str, size: int | None = None, on_cpu: Callable[[], Engine] | None = None
+) -> Engine:
+    """The fastest engine that this device and this avatar's networks have. on_cpu: what makes one of several engines of
+    the CPU's fast path."""
+    from renderer.engine_cpu import CpuEngines, unknown_to_kernels
     from renderer.engine_split import SplitEngine
 
     if isinstance(avatar.network.warp, PublishedWarp):
@@ -212,11 +220,16 @@ def make_engine(avatar: Avatar, device: str, size: int | None = None) -> Engine:
     if torch.device(device).type != "cpu":
         return PlainEngine(avatar, device, size)
     unknown = unknown_to_kernels(avatar.network.config)
-    return PlainEngine(avatar, device, size, unknown) if unknown else CpuEngine(avatar, size)
+    if unknown:
+        return PlainEngine(avatar, device, size, unknown)
+    return on_cpu() if on_cpu is not None else CpuEngines(avatar, size)()
 
 
 def engine_factories(avatar: Avatar, devices: list[str], size: int | None = None) -> list[Callable[[], Engine]]:
     """One factory per worker, to be called in the worker's thread. Raises UserError for a device that is not there."""
+    from renderer.engine_cpu import CpuEngines
+
     for device in devices:
         check_device(device)
-    return [partial(make_engine, avatar, device, size) for device in devices]
+    on_cpu = CpuEngines(avatar, size)
+    return [partial(make_engine, avatar, device, size, on_cpu) for device in devices]

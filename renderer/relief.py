@@ -29,13 +29,16 @@ def relief(depth: Floats) -> Floats | None:
 @njit(cache=True, nogil=True)
 def _sums(depth, level):  # type: ignore[no-untyped-def]
     s, g = depth.shape[0], level.shape[0]
+    columns = np.empty(s, np.uint32)  # a division for each pixel would take longer than all the rest
+    for j in range(s):
+        columns[j] = j * g // s
     found = False
     for i in range(s):
+        cells = level[i * g // s]
         for j in range(s):
             if depth[i, j] < np.inf:
-                cell = level[i * g // s, j * g // s]
-                cell[0] += depth[i, j]
-                cell[2] += 1.0
+                cells[columns[j], 0] += depth[i, j]
+                cells[columns[j], 2] += 1.0
                 found = True
     return found
 

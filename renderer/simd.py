@@ -2,8 +2,9 @@
 
 LLVM's own vectoriser gives up on the kernels' short channel loops (it cannot prove that their arrays are apart, and
 sixteen channels do not fill its unrolled body). These lower to plain LLVM vectors, hence to any CPU's own width.
-Arrays are C-contiguous and hold float32 or bfloat16, which numba lacks and which travels as uint16; arithmetic is
-float32. Indices count elements from the array's start and are not checked.
+Arrays are C-contiguous and hold float32 or bfloat16, which numba lacks and which travels as uint16; into bytes (uint8)
+values are stored rounded and kept within 0..255. Arithmetic is float32. Indices count elements from the array's start
+and are not checked.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from numba import extending, types
 from numba.core.typing import templates
 from numpy.typing import NDArray
 
-Values = NDArray[Any]  # float32, or the bits of bfloat16 as uint16
+Values = NDArray[Any]  # float32, the bits of bfloat16 as uint16, or (to be written only) bytes as uint8
+Number = Any  # float, or a numpy scalar, which type checkers take for an array
 LANES = 8
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 _SHORTS = ir.VectorType(ir.IntType(16), LANES)
+_BYTES = ir.VectorType(ir.IntType(8), LANES)
 _FAST = ("contract", "reassoc", "nsz")
 # numba's decorators replace what they decorate, which type checkers cannot follow
 intrinsic: Any = extending.intrinsic
@@ -31,10 +34,17 @@ infer_global: Any = templates.infer_global
 
 
 def bits_of(tensor: torch.Tensor) -> Values:
-    """A view of the memory of a contiguous float32 or bfloat16 tensor."""
+    """A view of the memory of a contiguous float32, bfloat16 or uint8 tensor."""
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(np.uint16)
     return tensor.numpy()
+
+
+def floats_of(values: Values) -> NDArray[np.float32]:
+    """What float32, the bits of bfloat16 or bytes stand for."""
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32)
 
 
 def nhwc(tensor: torch.Tensor) -> Values:
@@ -90,6 +100,23 @@ def _rounded(builder, value, ints, shorts):  # type: ignore[no-untyped-def]
     odd = builder.and_(builder.lshr(bits, _same(ints, 16)), _same(ints, 1))
     up = builder.add(builder.add(bits, _same(ints, 0x7FFF)), odd)
     return builder.trunc(builder.lshr(up, _same(ints, 16)), shorts)
+
+
+def _is_byte(array: Any) -> bool:
+    return array.dtype == types.uint8
+
+
+def _in_byte(builder, value, floats, ints, small):  # type: ignore[no-untyped-def]
+    """float32 to the nearest of 0..255."""
+    least, most = ir.Constant(floats, _repeated(floats, 0.0)), ir.Constant(floats, _repeated(floats, 255.0))
+    value = builder.fadd(value, ir.Constant(floats, _repeated(floats, 0.5)))
+    value = builder.select(builder.fcmp_ordered(">", value, least), value, least)  # NaN becomes 0
+    value = builder.select(builder.fcmp_ordered("<", value, most), value, most)
+    return builder.trunc(builder.fptosi(value, ints), small)
+
+
+def _repeated(kind: ir.Type, value: float) -> Any:
+    return [value] * LANES if isinstance(kind, ir.VectorType) else value
 
 
 def _shuffled(context, builder, sig, args, mask):  # type: ignore[no-untyped-def]
@@ -155,9 +182,11 @@ def store(typingctx, array, index, value):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         array, index, value = args
+        align = 4
         if _is_half(sig.args[0]):
-            value = _rounded(builder, value, _INTS, _SHORTS)
-        align = 2 if _is_half(sig.args[0]) else 4
+            value, align = _rounded(builder, value, _INTS, _SHORTS), 2
+        elif _is_byte(sig.args[0]):
+            value, align = _in_byte(builder, value, _FLOATS, _INTS, _BYTES), 1
         builder.store(value, _pointer(context, builder, sig.args[0], array, index, value.type), align=align)
         return context.get_dummy_value()
 
@@ -173,6 +202,8 @@ def put(typingctx, array, index, value):  # type: ignore[no-untyped-def]
         value = context.cast(builder, value, sig.args[2], types.float32)
         if _is_half(sig.args[0]):
             value = _rounded(builder, value, ir.IntType(32), ir.IntType(16))
+        elif _is_byte(sig.args[0]):
+            value = _in_byte(builder, value, ir.FloatType(), ir.IntType(32), ir.IntType(8))
         builder.store(value, _pointer(context, builder, sig.args[0], array, index, value.type))
         return context.get_dummy_value()
 

@@ -58,6 +58,12 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def _has_int8() -> bool:
+    from renderer.cpu_bytes import has_byte_products
+
+    return has_byte_products()
+
+
 def _has_camera() -> bool:
     return any(Path("/dev").glob("video*"))
 
@@ -67,6 +73,7 @@ UNINSTALLABLE: dict[str, Callable[[], bool]] = {
     "pytorch3d": lambda: importlib.util.find_spec("pytorch3d") is not None,
     "cuda": _has_cuda,
     "triton": lambda: importlib.util.find_spec("triton") is not None,  # Linux only; the test extra has it there
+    "int8": _has_int8,  # oneDNN's operators, of torch on Intel's and AMD's processors
     "camera": _has_camera,
     "shared": SHARED.is_dir,
     "bpy": lambda: importlib.util.find_spec("bpy") is not None,  # wants another numpy: assets/performer/README.md

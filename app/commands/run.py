@@ -56,8 +56,9 @@ class RunConfig:
     """MediaPipe's face_landmarker.task, for the webcam."""
     warp: str | None = None
     """Frames per neural cache: 1x, 2x, 3x, ..., or auto: as many as keep the display on time."""
-    late: Literal["on", "off"] | None = None
-    """Whether what is shown is moved to the newest pose at the last moment; L in the window does the same."""
+    late: Literal["auto", "on", "off"] | None = None
+    """Whether what is shown is moved to the newest pose at the last moment; L in the window does the same. auto: unless
+    GL is drawn in software, which costs more than it gives."""
     devices: str | None = None
     """Comma-separated, one worker each: cuda:0,cuda:1 or cpu,cpu."""
     resolution: int | None = None
@@ -87,7 +88,9 @@ def run(config: RunConfig) -> int:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallelism comes from the workers, one core each
     _check(config)
-    from app.memory import keep_freed_memory
+    from contextlib import ExitStack
+
+    from app.memory import collected_later, keep_freed_memory
     from app.settings import load_settings, save_settings
 
     keep_freed_memory()
@@ -101,15 +104,23 @@ def run(config: RunConfig) -> int:
     previous = {s: signal.signal(s, lambda n, _: stopped.append(n)) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         save: Callable[[Settings], None] = (lambda s: None) if config.offscreen else _saver(saved, save_settings)
-        return _session(config, settings, path, stopped, save)
+        with ExitStack() as start:
+            start.enter_context(collected_later())
+            return _session(config, settings, path, stopped, save, start.close)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _session(
-    config: RunConfig, settings: Settings, path: Path, stopped: list[int], save: Callable[[Settings], None]
+    config: RunConfig,
+    settings: Settings,
+    path: Path,
+    stopped: list[int],
+    save: Callable[[Settings], None],
+    started: Callable[[], None],
 ) -> int:
+    """started: called when all is there and the first frame may be drawn."""
     from contextlib import ExitStack
 
     from app.files import write_png
@@ -127,9 +138,12 @@ def _session(
     if any(device.startswith("cuda") for device in devices):
         load_triton()  # before GL: beside a software GL, which brings an LLVM of its own, the later of the two crashes
     with ExitStack() as stack:
+        loader = StageLoader(lambda p: open_stage(p, devices, config.resolution, settings.warps_per_cache))
+        stack.callback(loader.close)
+        loader.start(path)  # while the window opens
         presenter = _presenter(config, settings)
         stack.callback(presenter.close)
-        first = open_stage(path, devices, config.resolution, settings.warps_per_cache)
+        first = loader.wait()
         current: list[Stage] = [first]
         stack.callback(lambda: current[0].close())
         sources = Sources(
@@ -144,8 +158,6 @@ def _session(
             screen = Screen(settings.screen_width_m, settings.screen_width_m * height / width, width, height)
         limits = view_limits(first.avatar.manifest)
         session = LiveSession(first.pool, sources.pose, sources.face, screen, settings.viewing_distance_m, limits)
-        loader = StageLoader(lambda p: open_stage(p, devices, config.resolution, settings.warps_per_cache))
-        stack.callback(loader.close)
         options = LiveOptions(config.frames, config.fps, recordings=_recordings(settings), eye_size=config.eye_size)
         app = LiveApp(first, session, sources, presenter, loader, settings, options, save)
         if problem:
@@ -154,6 +166,9 @@ def _session(
             app.capture.start(config.record)
         names = ", ".join(worker.device for worker in first.pool.stats().workers)
         print(f"{first.avatar.name} on {names}; view: {sources.pose.name}; {presenter.name}", flush=True)
+        if settings.late == "auto" and not app.late:
+            print("late reprojection off, since GL is drawn in software; --late on, or L, has it", flush=True)
+        started()
         try:
             if config.vr:
                 _enter_vr(app, config.offscreen)
@@ -251,14 +266,14 @@ def _merged(saved: Settings, config: RunConfig) -> Settings:
         "ui_scale": config.ui_scale,
         "camera": config.camera,
         "warps_per_cache": parse_warp_or_auto(config.warp) if config.warp else None,
-        "late_latch": None if config.late is None else config.late == "on",
+        "late": config.late,
         "record_overlay": config.record_overlay or None,
     }
     if config.size:
         given["window_width"], given["window_height"] = parse_size(config.size)
     if config.offscreen:  # a script's session does not depend on what somebody chose in a window
         saved = replace(saved, pose_source="auto", face_source="performance", record_overlay=False)
-        saved = replace(saved, warps_per_cache=2, late_latch=True, last_avatar="", ui_scale=1.0)
+        saved = replace(saved, warps_per_cache=2, late="auto", last_avatar="", ui_scale=1.0)
     return replace(saved, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
 
 

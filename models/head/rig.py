@@ -56,6 +56,21 @@ class HeadRig:
         object.__setattr__(self, "_eyes", tuple(_nonzero(weight) for weight in self.eye_weight))
         object.__setattr__(self, "_torso", _nonzero(1 - self.head_weight))
 
+    @property
+    def expression_basis(self) -> Floats:
+        """`expression_deltas` as [52, 3V]."""
+        return self._basis
+
+    @property
+    def turned_by_gaze(self) -> tuple[tuple[Ints, Floats], ...]:
+        """Per eye: the vertices that turn with it, and how far, [n, 1]."""
+        return self._eyes
+
+    @property
+    def held_by_torso(self) -> tuple[Ints, Floats]:
+        """The vertices that the torso holds, and how far, [n, 1]."""
+        return self._torso
+
     def local(self, expression: Floats, gaze: Floats) -> Floats:
         """[V, 3] in the head frame; expression [52], gaze [4] as in models.arkit.HeadState; ValueError on others."""
         expression = np.asarray(expression, np.float32)

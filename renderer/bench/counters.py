@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from renderer.cpu_bytes import has_byte_products
 from renderer.cpu_convolution import can_prepack
 
 
@@ -33,7 +34,7 @@ class _Traffic(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if not func.is_view and func.namespace in ("aten", "mkldnn"):
+        if not func.is_view and func.namespace in ("aten", "mkldnn", "onednn"):
             touched = {id(t): t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)}
             if "empty" not in str(func):  # room alone is not touched
                 self.bytes += sum(t.numel() * t.element_size() for t in touched.values())
@@ -45,8 +46,17 @@ def _prepacked(x: list[int], weight: list[int], *rest: Any, out_shape: list[int]
     return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
+def _in_bytes(x: list[int], *rest: Any, out_shape: list[int], **more: Any) -> int:
+    """Of a product or a convolution in int8 (renderer.cpu_bytes)."""
+    inputs = x[1:] if len(x) == 2 else rest[2][1:]  # after scale and zero, the convolution's weight
+    return 2 * math.prod(out_shape) * math.prod(inputs)
+
+
 def _known() -> dict[Any, Any]:
-    return {torch.ops.mkldnn._convolution_pointwise: _prepacked} if can_prepack() else {}
+    known: dict[Any, Any] = {torch.ops.mkldnn._convolution_pointwise: _prepacked} if can_prepack() else {}
+    if has_byte_products():
+        known |= {torch.ops.onednn.qconv2d_pointwise: _in_bytes, torch.ops.onednn.qlinear_pointwise: _in_bytes}
+    return known
 
 
 def count(work: Callable[[], object]) -> Counted:

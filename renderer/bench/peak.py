@@ -10,6 +10,7 @@ import torch
 
 from models.avatar_file import Avatar
 from renderer.bench.samples import synchronise
+from renderer.cpu_bytes import can_multiply_bytes
 from renderer.engine import make_engine
 from renderer.engine_cpu import has_fast_bfloat16, unknown_to_kernels
 
@@ -35,8 +36,10 @@ def measure_peak(device: str, dtype: torch.dtype, threads: int = 1, tries: int =
     try:
         n = SIDE[kind]
         a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-        out = torch.empty_like(a)
-        product = _best(lambda: torch.mm(a, b, out=out), device, tries)
+        whole = dtype == torch.int8  # whose sums are int32
+        out = torch.empty(n, n, dtype=torch.int32 if whole else dtype, device=device)
+        multiply = torch._int_mm if whole else torch.mm
+        product = _best(lambda: multiply(a, b, out=out), device, tries)
         source = torch.zeros(COPY_BYTES[kind] // 4, device=device)
         target = torch.empty_like(source)
         copy = _best(lambda: target.copy_(source), device, tries)
@@ -49,8 +52,9 @@ def measure_peak(device: str, dtype: torch.dtype, threads: int = 1, tries: int =
 def precision(avatar: Avatar, device: str) -> torch.dtype:
     """What the networks run in on `device`."""
     if torch.device(device).type == "cpu":
-        fast = has_fast_bfloat16() and not unknown_to_kernels(avatar.network.config)
-        return torch.bfloat16 if fast else torch.float32
+        if not has_fast_bfloat16() or unknown_to_kernels(avatar.network.config):
+            return torch.float32
+        return torch.int8 if can_multiply_bytes() else torch.bfloat16
     engine = make_engine(avatar, device)
     try:
         return getattr(engine, "dtype", torch.float32)  # engines that do not say draw as trained

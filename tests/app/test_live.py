@@ -14,7 +14,7 @@ import pytest
 from app.actions import KEYS, VR_KEYS, Action, Do, help_lines
 from app.live import LiveApp, LiveOptions
 from app.pace import MISSES
-from app.presenter import CpuPresenter, open_offscreen
+from app.presenter import CpuPresenter, moved_late, open_offscreen
 from app.report import session_report, write_report
 from app.session import LiveSession
 from app.settings import Settings
@@ -104,6 +104,38 @@ def test_a_real_pool_under_a_hundred_switches_loses_and_reorders_nothing(
     assert not app.session.totals().dropped
 
 
+class Gl:
+    """Of a GL context, its name."""
+
+    def __init__(self, renderer: str) -> None:
+        self.info = {"GL_RENDERER": renderer}
+
+
+@pytest.mark.parametrize(
+    ("choice", "renderer", "late"),
+    [
+        ("auto", "NVIDIA GeForce RTX 4090/PCIe/SSE2", True), ("auto", "Apple M3", True),
+        ("auto", "llvmpipe (LLVM 15.0.6, 256 bits)", False), ("auto", "GDI Generic", False),
+        ("auto", "Microsoft Basic Render Driver", False), ("on", "llvmpipe (LLVM 15.0.6, 256 bits)", True),
+        ("off", "NVIDIA GeForce RTX 4090/PCIe/SSE2", False), ("auto", None, False), ("on", None, False),
+    ],
+)  # fmt: skip
+def test_late_reprojection_is_off_by_itself_where_gl_is_software(choice: str, renderer: str | None, late: bool) -> None:
+    assert moved_late(choice, None if renderer is None else Gl(renderer)) is late  # type: ignore[arg-type]
+
+
+def test_a_person_may_want_it_in_software_all_the_same(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    app.presenter.context = Gl("llvmpipe")  # type: ignore[assignment]
+    model = app.overlay_model()
+    assert not app.late and not model.late and model.late_why == "off: GL in software"
+    app.do(Action(Do.LATE))
+    model = app.overlay_model()
+    assert app.late and app.settings.late == "on" and model.late and not model.late_why
+    app.do(Action(Do.LATE))
+    assert not app.late and app.settings.late == "off" and not app.overlay_model().late_why
+
+
 def test_what_is_shown_is_seen_from_the_newest_pose_where_that_is_wanted(tmp_path: Path) -> None:
     app = make(tmp_path, frames=40)
     drawn: list[EyeView | None] = []
@@ -111,7 +143,7 @@ def test_what_is_shown_is_seen_from_the_newest_pose_where_that_is_wanted(tmp_pat
     app.run(never)
     assert set(drawn) == {None} and not len(app.session.stages["latch_to_frame"]), "nothing to move it with"
     drawn.clear()
-    app.presenter.context = object()  # type: ignore[assignment] - as if there were GL
+    app.presenter.context = Gl("a graphics card")  # type: ignore[assignment] - as if there were GL
     asked: list[int] = []
     view = app.session.view
     app.session.view = lambda display, now: asked.append(display) or view(display, now)  # type: ignore[method-assign]
@@ -124,7 +156,7 @@ def test_what_is_shown_is_seen_from_the_newest_pose_where_that_is_wanted(tmp_pat
     p50 = {stage: app.session.stages[stage].percentiles() for stage in ("latch_to_frame", "pose_to_frame")}
     assert p50["latch_to_frame"] < p50["pose_to_frame"]  # type: ignore[operator]
     app.do(Action(Do.LATE))
-    assert not app.settings.late_latch and message(app) == (True, "late reprojection off")
+    assert app.settings.late == "off" and not app.late and message(app) == (True, "late reprojection off")
     drawn.clear()
     app.options = LiveOptions(frames=100)
     app.run(never)

@@ -17,7 +17,7 @@ def test_round_trip_keeps_every_field(tmp_path: Path) -> None:
         window_width=800, window_height=600, screen_width_m=0.3, viewing_distance_m=0.5, pose_source="mouse",
         camera="http://phone/video", face_source="still", warps_per_cache=4, overlay_visible=False, ui_scale=2.0,
         last_avatar="a.avatar", recent_avatars=("a.avatar", "b.avatar"), recordings_folder="/tmp", record_overlay=True,
-        vr_mirror="both",
+        vr_mirror="both", late="on",
     )  # fmt: skip
     save_settings(settings, tmp_path / "deep" / "settings.json")
     assert load_settings(tmp_path / "deep" / "settings.json") == (settings, None)
@@ -74,3 +74,10 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
         save_settings(Settings(window_width=2000), path)
     assert load_settings(path)[0].window_width == 1000
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_late_reprojection_as_it_was_saved_before_it_could_be_automatic(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    for old, new in (("true", "auto"), ("false", "off")):
+        path.write_text(f'{{"late_latch": {old}}}')
+        assert load_settings(path) == (Settings(late=new), None)

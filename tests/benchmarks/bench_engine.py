@@ -19,8 +19,9 @@ from app.memory import keep_freed_memory
 from app.stage import bundled_avatar
 from models.avatar_file import load_avatar
 from renderer.bench.samples import DISTANCE, request_at
+from renderer.cpu_bytes import can_multiply_bytes
 from renderer.engine import PlainEngine
-from renderer.engine_cpu import CpuEngine, has_fast_bfloat16
+from renderer.engine_cpu import CpuEngine, has_fast_bfloat16, measured, sample_views
 from renderer.engine_protocol import Engine
 
 
@@ -28,17 +29,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("avatar", type=Path, nargs="?", default=bundled_avatar())
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--size", type=int, help="pixels; the avatar's own when left out")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     avatar = load_avatar(arguments.avatar)
+    size: int = arguments.size or avatar.network.config.size
     engines: dict[str, Engine] = {
-        "plain_float32": PlainEngine(avatar, "cpu"),
-        "fast_float32": CpuEngine(avatar, dtype=torch.float32),
+        "plain_float32": PlainEngine(avatar, "cpu", size),
+        "fast_float32": CpuEngine(avatar, size, torch.float32),
     }
     if has_fast_bfloat16():
-        engines["fast_bfloat16"] = CpuEngine(avatar, dtype=torch.bfloat16)
+        half = CpuEngine(avatar, size, torch.bfloat16)
+        engines["fast_bfloat16"] = half
+        if can_multiply_bytes():
+            engines["fast_int8"] = CpuEngine(avatar, size, torch.bfloat16, measured(half, sample_views(avatar)))
     times: dict[str, dict[str, list[float]]] = {name: {"cache": [], "warp": []} for name in engines}
     errors: dict[str, list[float]] = {name: [] for name in engines}
     for k in range(-3, arguments.frames):
@@ -60,7 +66,7 @@ def main() -> None:
             errors[name].append(float(((out.rgba.astype(float) - plain) ** 2).mean()) / 255**2)
     result = {
         "device": engines["plain_float32"].device,
-        "size": avatar.network.config.size,
+        "size": size,
         "width": avatar.network.config.width,
         "frames": arguments.frames,
         "engines": {

@@ -169,19 +169,24 @@ def speed() -> list[str]:
     lines += [
         "",
         "`visavis run --offscreen --frames 1000 --devices cpu,cpu --warp 2x --report r.json`, with what the first",
-        "column says (600 frames at 512 px). *Pose to frame*: from the pose that was drawn for; *newest pose to",
-        "frame*: from the one that the finished picture was moved to.",
+        "column says (600 frames above 256 px); `--late auto` is off in software GL. *Pose to frame*: from the pose",
+        "that was drawn for; *newest pose to frame*: from the one that the finished picture was moved to.",
         "[docs/performance.md](docs/performance.md): what was tried to make it faster.",
     ]
     if (RESULTS / "engine.json").exists():
         lines += engine()
-    if (RESULTS / "memory.json").exists():
-        m = load("memory")
+    if (RESULTS / "identity.json").exists():
+        lines += identity()
+    if (RESULTS / "endurance.json").exists():
+        m = load("endurance")
         lines += [
             "",
-            f"A session of {m['minutes']:.0f} minutes, with the 256 px avatar that was bundled before: "
-            f"{m['rss_mb_after_warm_up']:.0f} MB after the first minute, "
-            f"{m['rss_mb_at_end']:.0f} MB at the end (`python tests/benchmarks/bench_memory.py`).",
+            f"{m['minutes']:.0f} minutes at full speed, {m['resolution']} px, 2x",
+            f"(`python -m tests.benchmarks.bench_endurance`): {m['fps']:.0f} fps, {m['rss_mb_after_warm_up']:.0f} MB",
+            f"after the first minute, {m['rss_mb_at_end']:.0f} MB at the end",
+            f"({m['growth_mb_per_hour']:+.1f} MB an hour by regression). p99 of 20 seconds:",
+            f"{m['p99_first_half_ms']:.1f} ms in the first half, "
+            f"{m['p99_second_half_ms']:.1f} in the second (medians).",
         ]
     return [*lines, ""]
 
@@ -197,13 +202,32 @@ def engine() -> list[str]:
         "| | complete pass | warp | PSNR to plain |",
         "|---|---|---|---|",
     ]
-    names = {"plain_float32": "plain", "fast_float32": "fast, float32", "fast_bfloat16": "fast, bfloat16"}
+    names = {
+        "plain_float32": "plain",
+        "fast_float32": "fast, float32",
+        "fast_bfloat16": "fast, bfloat16",
+        "fast_int8": "fast, int8",
+    }
     for key, label in names.items():
         if key in e["engines"]:
             r = e["engines"][key]
             psnr = "" if key == "plain_float32" else f"{r['psnr_to_plain']:.0f} dB"
             lines.append(f"| {label} | {r['p50_ms']['cache']:.1f} ms | {r['p50_ms']['warp']:.1f} ms | {psnr} |")
     return lines
+
+
+def identity() -> list[str]:
+    """tests/benchmarks/bench_identity.py: what the fast engines would change in the tables above."""
+    r = load("identity")
+    changes = ", ".join(f"{r['change_db'][kind]:.4f} dB in {kind}" for kind in ("float32", "bfloat16", "int8"))
+    int8 = r["engines"]["int8"]
+    return [
+        "",
+        f"On {r['frames']} moments of a clip of the performer, each drawn at distance 1 and 2, the fast engines change",
+        f"the PSNR to the clip by at most {changes}",
+        "(`python -m tests.benchmarks.bench_identity`); int8 is "
+        f"{int8['to_plain_db']:.0f} dB from plain, {int8['to_plain_least_db']:.0f} in the worst picture.",
+    ]
 
 
 def reprojection() -> list[str]:
@@ -228,12 +252,12 @@ def reprojection() -> list[str]:
 
 # results file of `run --report`, what its command had besides
 LIVE = (
-    ("live_1x", "1x"),
-    ("live_2x", "2x"),
-    ("live_2x_plain", "2x, `--late off`"),
-    ("live_2x_256", "2x, `--resolution 256`"),
-    ("live_2x_256_plain", "2x, `--resolution 256 --late off`"),
-    ("live_2x_512_plain", "2x, `--resolution 512 --late off`"),
+    ("live_1x", "1x, `--late on`"),
+    ("live_2x", "2x, `--late on`"),
+    ("live_2x_plain", "2x"),
+    ("live_2x_256", "2x, `--resolution 256 --late on`"),
+    ("live_2x_256_plain", "2x, `--resolution 256`"),
+    ("live_2x_512_plain", "2x, `--resolution 512`"),
 )
 
 # results file, title, how its avatar was made

@@ -12,6 +12,7 @@ from renderer.bench.counters import count
 from renderer.bench.peak import measure_peak
 from renderer.bench.pool import measure_pool, service_samples
 from renderer.bench.samples import percentiles_ms, request_at
+from renderer.cpu_bytes import LayerInput, Product, convolution_of
 from renderer.cpu_convolution import Convolution
 from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.messages import ViewRequest
@@ -32,6 +33,21 @@ def test_a_convolution_counts_however_its_weights_lie(prepack: bool | None) -> N
     x = torch.zeros(1, 24, 32, 20).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         assert count(lambda: convolution(x)).macs == 16 * 24 * 9 * 32 * 20
+
+
+@pytest.mark.needs("int8")
+def test_products_in_bytes_count_as_well() -> None:
+    given = LayerInput(20, 32, 16, torch.bfloat16, np.ones(16, np.float32))
+    convolution = convolution_of(given, nn.Conv2d(16, 24, 3, padding=1), torch.bfloat16)
+    product = Product(given, torch.randn(16, 40), torch.bfloat16, rows=8)
+    with torch.inference_mode():
+        assert count(lambda: convolution(given.tensor)).macs == 16 * 24 * 9 * 32 * 20
+        assert count(lambda: product(0, 8)).macs == 16 * 40 * 8 * 32
+
+
+@pytest.mark.needs("int8")
+def test_peak_of_whole_numbers() -> None:
+    assert measure_peak("cpu", torch.int8, tries=1).gflops > 1
 
 
 def test_peak_is_of_the_precision_that_was_asked_for() -> None:

@@ -1,5 +1,7 @@
 """The gathers of the CPU's warp against their plain twins in torch, each alone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from renderer import cpu_kernels as kernels
 from renderer.simd import bits_of
 
 S, C = 32, 16
+ONES, ONE, ZERO = np.ones(C, np.float32), np.float32(1), np.float32(0)
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
@@ -36,7 +39,7 @@ def nchw(image: np.ndarray) -> torch.Tensor:
 def test_gather_moves_features(step: int, dtype: torch.dtype) -> None:
     image, field = torch.from_numpy(random(S // step, S // step, C)).to(dtype), torch.from_numpy(source())
     out = torch.full((S // step, S // step, C + 8), -1.0, dtype=dtype)
-    kernels.gather(bits_of(image), field.numpy(), step, bits_of(out))
+    kernels.gather(bits_of(image), field.numpy(), step, ONES, ZERO, bits_of(out))
     pooled = field[None]
     for _ in range(step // 2):
         pooled = halve_field(pooled)
@@ -50,7 +53,7 @@ def test_gather_moves_features(step: int, dtype: torch.dtype) -> None:
 def test_pool_is_the_mean_of_tiles(step: int) -> None:
     hidden = (random(S, S) > 0.7).astype(np.float32)
     out = np.full((S // step, S // step, 8), -1.0, np.float32)
-    kernels.pool(hidden, step, out, 5)
+    kernels.pool(hidden, step, ONE, ZERO, out, 5)
     expected = F.avg_pool2d(torch.from_numpy(hidden)[None, None], step)[0, 0].numpy()
     np.testing.assert_allclose(out[..., 5], expected, atol=1e-6)
     assert (np.delete(out, 5, axis=2) == -1).all()
@@ -63,8 +66,8 @@ def test_texture_at_full_and_half_size() -> None:
     plain = sample_texture(nchw(texture), torch.from_numpy(uv[None, ..., :2].clip(0, 1)), coverage)
     plain = plain * torch.from_numpy(scale)[:, None, None]
     full, half = np.empty((S, S, C), np.float32), np.full((S // 2, S // 2, C + 8), -1.0, np.float32)
-    kernels.sample_texture(texture, uv.clip(0, 1), triangle, scale, full)
-    kernels.sample_texture_halved(texture, uv.clip(0, 1), triangle, scale, half, 8)
+    kernels.sample_texture(texture, uv.clip(0, 1), triangle, scale, ZERO, full)
+    kernels.sample_texture_halved(texture, uv.clip(0, 1), triangle, scale, ZERO, half, 8)
     np.testing.assert_allclose(full, nhwc(plain), atol=1e-5)
     np.testing.assert_allclose(half[..., 8:], nhwc(F.avg_pool2d(plain, 2)), atol=1e-5)
     assert (half[..., :8] == -1).all()
@@ -75,7 +78,7 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
     filled = np.empty((S, S, 4), np.float32)
     out = np.full((S // 2, S // 2, 32), -1.0, np.float32)
-    kernels.fill(picture, field, hidden, texture, uv, filled, out, 8)
+    kernels.fill(picture, field, hidden, texture, uv, filled, ONE, ONE, ZERO, out, 8)
 
     warp = MotionWarp(NetworkConfig(size=64, width=8, texture_size=64, warp_width=8))
     empty, everywhere = torch.empty(0), torch.ones(1, 1, S, S)
@@ -99,7 +102,7 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
 def test_enlarging_adds_and_rectifies() -> None:
     coarse, fine = random(S, S, C) - 0.5, random(2 * S, 2 * S, C) - 0.5
     out = np.empty_like(fine)
-    kernels.enlarge_add_relu(coarse, fine, out)
+    kernels.enlarge_add_relu(coarse, fine, ONES, out)
     plain = F.relu(F.interpolate(nchw(coarse), scale_factor=2, mode="bilinear", align_corners=False) + nchw(fine))
     np.testing.assert_allclose(out, nhwc(plain), atol=1e-5)
 
@@ -116,3 +119,41 @@ def test_the_finished_frame_is_premultiplied_and_says_whether_it_is_finite() -> 
     np.testing.assert_allclose(rgba, expected, atol=0.51)
     residual[3, 4, 5] = np.nan
     assert not kernels.finish_warp(filled, residual, fade, rgba)
+
+
+def in_bytes(values: np.ndarray, gain: Any, zero: Any) -> np.ndarray:
+    return np.clip(values * gain + zero + 0.5, 0, 255).astype(np.uint8)
+
+
+def test_bytes_hold_what_floats_hold() -> None:
+    """Each kernel that fills a layer's input: once with its values, once rounded to bytes."""
+    gain, zero = (random(C, seed=6) * 80 + 20).astype(np.float32), np.float32(128)
+    texture, uv, scale = random(48, 48, C) - 0.5, random(S, S, 4), random(C, seed=3)
+    image, field = random(S // 2, S // 2, C) - 0.5, source()
+    colour = random(48, 48, 8)
+    triangle = np.where(random(S, S, seed=4) > 0.3, 7, -1).astype(np.int32)
+    hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
+    picture, coarse, fine = random(S, S, 4), random(S // 2, S // 2, C) - 0.5, random(S, S, C) - 0.5
+
+    def drawn(out_of: type, gain: np.ndarray, zero: Any) -> dict[str, np.ndarray]:
+        full, joined = np.zeros((S, S, C), out_of), np.zeros((S, S, C), out_of)
+        halved, moved = np.zeros((S // 2, S // 2, C), out_of), np.zeros((S // 2, S // 2, C), out_of)
+        pooled, filled = np.zeros((S // 2, S // 2, 8), out_of), np.zeros((S // 2, S // 2, 24), out_of)
+        kernels.sample_texture(texture, uv, triangle, scale * gain, zero, full)
+        kernels.sample_texture_halved(texture, uv, triangle, scale * gain, zero, halved, 0)
+        kernels.gather(image, field, 2, gain, zero, moved)
+        kernels.pool(hidden, 2, gain[0], zero, pooled, 5)
+        scratch = np.empty((S, S, 4), np.float32)
+        kernels.fill(picture, field, hidden, colour, uv, scratch, gain[0], gain[1], zero, filled, 0)
+        kernels.enlarge_add_relu(coarse, fine, gain, joined)
+        return {"full": full, "halved": halved, "moved": moved, "pooled": pooled, "filled": filled, "joined": joined}
+
+    floats, bytes_ = drawn(np.float32, ONES, ZERO), drawn(np.uint8, gain, zero)
+    gains: dict[str, Any] = {"pooled": gain[0], "filled": np.repeat(gain[:2], [16, 8])}
+    for name, values in floats.items():
+        expected = in_bytes(values, gains.get(name, gain), 0 if name == "joined" else zero)
+        if name in ("pooled", "filled"):  # the channels that are left alone stay at 0
+            written = (bytes_[name] != 0) | (values != 0)
+            expected = np.where(written, expected, 0)
+        assert np.abs(bytes_[name].astype(int) - expected).max() <= 1, name  # a tie may fall either way
+        assert bytes_[name].std() > 3, name

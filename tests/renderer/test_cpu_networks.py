@@ -7,12 +7,13 @@ import torch.nn.functional as F
 
 from models.network.avatar_network import AvatarNetwork
 from models.network.config import NetworkConfig
-from models.network.generator import UnetGenerator, Up
-from models.network.warp import MotionWarp
+from models.network.generator import LowPass, UnetGenerator, Up
+from models.network.warp import MotionWarp, change_of_view
 from renderer import cpu_generator_kernels as kernels
-from renderer.cpu_generator import CpuGenerator, folded, norm_constants, unfolded_detail
+from renderer.cpu_generator import CpuGenerator, Norm, folded, layers_of, unfolded_detail
+from renderer.cpu_kernels import two_layers
 from renderer.cpu_warp import CpuWarp
-from renderer.simd import bits_of
+from renderer.simd import floats_of
 
 CONFIGS = {
     "light": NetworkConfig(size=96, width=8, texture_size=64, warp_width=8),
@@ -33,12 +34,6 @@ def network(config: NetworkConfig) -> AvatarNetwork:
     return net
 
 
-def floats_of(values: np.ndarray) -> torch.Tensor:
-    if values.dtype == np.float32:
-        return torch.from_numpy(values)
-    return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16).float()
-
-
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.inference_mode()
@@ -51,8 +46,8 @@ def test_generator_is_its_twin(name: str, dtype: torch.dtype) -> None:
         generator = torch.Generator().manual_seed(seed)
         features = torch.randn(1, net.config.texture_channels, s, s, generator=generator).to(dtype)
         expression = torch.rand(1, 52, generator=generator)
-        fast.input.copy_(features.permute(0, 2, 3, 1))
-        out, drawn = net.generator(features.float(), expression), fast(expression)
+        fast.input.tensor.copy_(features)
+        out, drawn = net.generator(features.float(), expression), fast(expression[0].numpy())
         expected = {
             "picture": torch.cat([out.rgb, out.mask], 1),
             "coarse": torch.cat([net.warp.prepare(out), out.f4], 1),
@@ -60,7 +55,7 @@ def test_generator_is_its_twin(name: str, dtype: torch.dtype) -> None:
         }
         for key, value in expected.items():
             plain = value[0].permute(1, 2, 0)
-            error = (floats_of(getattr(drawn, key)) - plain).square().mean().sqrt()
+            error = (torch.from_numpy(floats_of(getattr(drawn, key))) - plain).square().mean().sqrt()
             assert error < TOLERANCE[dtype] * plain.std(), key
 
 
@@ -110,9 +105,31 @@ def test_norm_constants_are_the_norm(kind: str) -> None:
         torch.nn.init.normal_(p)
     x, bias = torch.randn(1, 16, 9, 9) * 3 + 2, torch.randn(16)
     total, square = x.sum(dim=(0, 2, 3)).numpy(), x.square().sum(dim=(0, 2, 3)).numpy()
-    scale, shift = norm_constants(norm, bias.numpy(), total, square, 81)
+    scale, shift = Norm(norm, bias.numpy())(total, square, 81)
     mine = x * torch.from_numpy(scale)[:, None, None] + torch.from_numpy(shift)[:, None, None]
     torch.testing.assert_close(mine, norm(x + bias[:, None, None]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+@torch.inference_mode()
+def test_bottleneck_is_low_pass_code_and_relu(side: int) -> None:
+    torch.manual_seed(side)
+    x, code, low_pass = torch.randn(1, 16, side, side), torch.randn(16), LowPass()
+    out = np.empty((side, side, 16), np.float32)
+    deepest = x[0].permute(1, 2, 0).contiguous().numpy()
+    kernels.bottleneck(deepest, low_pass.kernel[0, 0].numpy(), code.numpy(), np.ones(16, np.float32), out)
+    expected = F.relu(low_pass(x) + code[:, None, None])
+    np.testing.assert_allclose(out, expected[0].permute(1, 2, 0).numpy(), atol=1e-6)
+
+
+@torch.inference_mode()
+def test_two_layers_are_linear_relu_linear() -> None:
+    mlp = torch.nn.Sequential(torch.nn.Linear(129, 32), torch.nn.ReLU(), torch.nn.Linear(32, 16))
+    numbers, out = torch.randn(129), np.empty(16, np.float32)
+    two_layers(numbers.numpy(), *layers_of(mlp), out)
+    np.testing.assert_allclose(out, mlp(numbers).numpy(), atol=1e-5)
+    two_layers(np.full(129, np.nan, np.float32), *layers_of(mlp), out)
+    assert np.isnan(out).all(), "not a number is not lost in the ReLU"
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -132,8 +149,13 @@ def test_warp_is_its_twin(name: str, dtype: torch.dtype) -> None:
     pixel_after_pixel[:, first : first + 16] = (
         fine[:, first : first + 16].unflatten(1, (4, 4)).transpose(1, 2).flatten(1, 2)
     )
-    for buffer, values in ((fast.coarse_bits, coarse), (fast.fine_bits, pixel_after_pixel)):
-        buffer[..., : values.shape[1]] = bits_of(values[0].permute(1, 2, 0).to(dtype).contiguous())
-    residual = fast(torch.cat([sh, state, state - cached], dim=1))
-    mine = floats_of(residual).reshape(s // 2, s // 2, 2, 2, 4).permute(4, 0, 2, 1, 3).reshape(1, 4, s, s)
+    for buffer, values in ((fast.coarse, coarse), (fast.fine, pixel_after_pixel)):
+        buffer.tensor[:, : values.shape[1]] = values
+    residual = fast(change_of_view(sh, state, cached)[0].numpy())
+    mine = (
+        torch.from_numpy(floats_of(residual))
+        .reshape(s // 2, s // 2, 2, 2, 4)
+        .permute(4, 0, 2, 1, 3)
+        .reshape(1, 4, s, s)
+    )
     assert (mine - expected).square().mean().sqrt() < TOLERANCE[dtype] * expected.std()

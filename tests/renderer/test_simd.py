@@ -78,3 +78,12 @@ def test_halves_are_two_pixels_weights() -> None:
     out = np.zeros(8, np.float32)
     _halves(np.float32(2), np.float32(5), out)
     assert out.tolist() == [2, 2, 2, 2, 5, 5, 5, 5]
+
+
+def test_bytes_are_rounded_and_kept_within_their_range() -> None:
+    beyond = [-3.0, 300.0, 1e9, np.inf, -np.inf, np.nan]
+    x = np.array([-0.4, 0.4, 0.6, 127.2, 254.4, 254.6, *beyond, 2, 3, 4, 5], np.float32)
+    for copy in (_copy_one_by_one, _round_in_vectors):
+        out = np.full(16, 7, np.uint8)
+        copy(x, out)
+        np.testing.assert_array_equal(out, [0, 0, 1, 127, 254, 255, 0, 255, 255, 255, 0, 0, 2, 3, 4, 5])

@@ -1,0 +1,82 @@
+"""Layers in bytes against the same layers in float32."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from renderer.cpu_bytes import ByteConvolution, LayerInput, Product, convolution_of, quantised
+from renderer.cpu_convolution import Convolution
+from renderer.simd import floats_of
+
+SIGNS = {"signed": True, "not negative": False}
+
+
+def given(signed: bool, h: int = 12, w: int = 12, channels: int = 16) -> tuple[LayerInput, torch.Tensor]:
+    """An input in bytes, and the values [1, C, h, w] that it then holds."""
+    torch.manual_seed(1)
+    values = torch.randn(1, channels, h, w) * torch.logspace(-1, 1, channels)[:, None, None]
+    values = values if signed else values.relu()
+    largest = values.abs().amax(dim=(0, 2, 3)).numpy()
+    layer = LayerInput(h, w, channels, torch.bfloat16, largest, signed)
+    stored = values * torch.from_numpy(layer.gain)[:, None, None] + float(layer.zero)
+    layer.tensor.copy_(stored.round().clamp(0, 255))
+    held = (layer.tensor.float() - float(layer.zero)) / torch.from_numpy(layer.gain)[:, None, None]
+    assert (held - values).abs().max() <= values.abs().max() / 150
+    return layer, held
+
+
+@pytest.mark.needs("int8")
+@pytest.mark.parametrize("signed", SIGNS.values(), ids=SIGNS)
+@pytest.mark.parametrize("padding", [0, 1])
+@torch.inference_mode()
+def test_convolution_in_bytes(signed: bool, padding: int) -> None:
+    layer, held = given(signed)
+    conv = nn.Conv2d(16, 24, 4, stride=2, padding=padding)
+    fast = convolution_of(layer, conv, torch.bfloat16)
+    assert isinstance(fast, ByteConvolution) and fast.out_channels == 24
+    expected = conv(held)  # borders are zeros, which are bytes of `zero`
+    error = (fast(layer.tensor).float() - expected).square().mean().sqrt() / expected.std()
+    assert error < 0.02
+    other, relu = torch.randn(24), convolution_of(layer, conv, torch.bfloat16, activation="relu")
+    expected = F.relu(F.conv2d(held, conv.weight, other, 2, padding))
+    assert (relu(layer.tensor, other).float() - expected).square().mean().sqrt() < 0.02 * expected.std()
+
+
+@torch.inference_mode()
+def test_a_layer_not_in_bytes_is_the_plain_convolution() -> None:
+    layer = LayerInput(8, 8, 16, torch.float32)
+    assert isinstance(convolution_of(layer, nn.Conv2d(16, 8, 3), torch.float32), Convolution)
+    assert not layer.in_bytes and layer.zero == 0 and (layer.gain == 1).all()
+
+
+@pytest.mark.needs("int8")
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_product_by_rows(dtype: torch.dtype | None) -> None:
+    layer, held = given(signed=False)
+    if dtype is not None:
+        layer = LayerInput(12, 12, 16, dtype)
+        layer.tensor.copy_(held)
+        held = layer.tensor.float()
+    weight = torch.randn(16, 40)
+    product = Product(layer, weight, dtype or torch.bfloat16, rows=5)
+    expected = held[0].permute(1, 2, 0) @ weight
+    for first, end in ((0, 5), (5, 10), (10, 12)):  # the last strip is shorter
+        error = torch.from_numpy(floats_of(product(first, end))) - expected[first:end]
+        assert error.square().mean().sqrt() < 0.01 * expected.std()
+
+
+def test_weights_keep_their_relative_precision() -> None:
+    weight, gain = torch.randn(8, 16, 3, 3) * torch.logspace(-3, 1, 8)[:, None, None, None], np.ones(16, np.float32)
+    rounded, steps = quantised(weight, gain)
+    error = (rounded * steps[:, None, None, None] - weight).abs().amax(dim=(1, 2, 3)) / weight.abs().amax(dim=(1, 2, 3))
+    assert rounded.dtype == torch.int8 and error.max() <= 0.5 / 127 + 1e-6
+    nothing, steps = quantised(torch.zeros(8, 16), gain)
+    assert (nothing == 0).all() and torch.isfinite(steps).all()
+
+
+def test_largest_is_what_it_holds() -> None:
+    layer, held = given(signed=True)
+    np.testing.assert_allclose(layer.largest(), held.abs().amax(dim=(0, 2, 3)).numpy(), rtol=1e-5)
