@@ -58,7 +58,7 @@ class Presenter(Picture, Protocol):
     def close(self) -> None: ...
 
 
-_SOFTWARE = ("llvmpipe", "softpipe", "swiftshader", "software", "gdi generic", "basic render")
+_SOFTWARE = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software", "gdi generic", "basic render")
 
 
 def draws_in_software(context: moderngl.Context | None) -> bool:

@@ -48,11 +48,6 @@ def drain_errors(ctx: moderngl.Context) -> None:
             return
 
 
-def draws_in_software(ctx: moderngl.Context) -> bool:
-    """Whether the processor does what a graphics card should: its time is then the workers' too."""
-    return any(name in ctx.info["GL_RENDERER"].lower() for name in ("llvmpipe", "softpipe", "swrast", "swr ("))
-
-
 def _library(*names: str) -> ctypes.CDLL | None:
     for name in names:
         try:

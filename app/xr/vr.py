@@ -12,8 +12,8 @@ import moderngl
 
 from app.latency import Rolling
 from app.pace import Pace
+from app.presenter import draws_in_software
 from app.report import percentiles
-from app.xr.graphics import draws_in_software
 from app.xr.interaction import Interaction
 from app.xr.mirror import Mirror
 from app.xr.panel import SCALE, SLOW_SCALE

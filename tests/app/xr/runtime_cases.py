@@ -14,7 +14,7 @@ from OpenGL import GL
 
 from app.actions import Action, Do
 from app.live import LiveApp
-from app.xr.graphics import draws_in_software
+from app.presenter import draws_in_software
 from app.xr.scene import FAR_M, NEAR_M
 from app.xr.session import XrSession
 from app.xr.vr import SOFTWARE_PX
