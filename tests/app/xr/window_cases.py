@@ -42,6 +42,7 @@ def focus(app: LiveApp) -> str:
 
 def test_the_key_the_switch_and_the_mirror(app: LiveApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.xr.scene.STALE_NS", 10**12)
+    monkeypatch.setattr("app.xr.mirror.SLOW_NS", 0)  # in each cycle: what it shows is then what the headset just got
     watch = Watch()
     watch.install(monkeypatch.setattr)
     assert current_binding().kind == "GLX"
