@@ -14,7 +14,7 @@ class Rolling:
     """The last `capacity` numbers."""
 
     def __init__(self, capacity: int = REPORT_CAPACITY) -> None:
-        self._values = np.zeros(capacity, np.float32)
+        self._values = np.full(capacity, np.nan, np.float32)  # written now: a session should not seem to grow by it
         self._count = 0
 
     def __len__(self) -> int:

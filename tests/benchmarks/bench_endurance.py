@@ -47,7 +47,7 @@ class Log:
     """Seconds and values, in arrays that do not grow."""
 
     def __init__(self, room: int) -> None:
-        self._values, self._count = np.zeros((room, 2)), 0
+        self._values, self._count = np.full((room, 2), np.nan), 0  # zeros would be taken page by page, as they are used
 
     def add(self, seconds: float, value: float) -> None:
         if self._count < len(self._values):
