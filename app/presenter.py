@@ -71,7 +71,7 @@ def draws_in_software(context: moderngl.Context | None) -> bool:
 
 def moved_late(choice: str, context: moderngl.Context | None) -> bool:
     """Whether what is shown is moved to the newest pose, by a person's choice: "on", "off", or "auto", which is off
-    where it would cost more than it gives: in software it takes a quarter of the frames (docs/performance.md)."""
+    where it would cost more than it gives: in software it takes a sixth of the frames or more (docs/performance.md)."""
     return context is not None and (choice == "on" or (choice == "auto" and not draws_in_software(context)))
 
 

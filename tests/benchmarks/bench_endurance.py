@@ -47,7 +47,7 @@ class Log:
     """Seconds and values, in arrays that do not grow."""
 
     def __init__(self, room: int) -> None:
-        self._values, self._count = np.full((room, 2), np.nan), 0  # zeros would be taken page by page, as they are used
+        self._values, self._count = np.full((room, 2), np.nan), 0  # written once, so that the pages are there
 
     def add(self, seconds: float, value: float) -> None:
         if self._count < len(self._values):
@@ -91,6 +91,7 @@ def judged(latency: Log, memory: Log, warm_up_s: float) -> dict[str, Any]:
         "rss_mb_at_end": round(float(mb[-1]), 1),
         "growth_mb_per_hour": round(growth, 2),
         "growth_error": round(growth_error, 2),
+        "rss_mb_every_20_s": [round(float(v), 2) for v in mb[:: round(WINDOW_S / SAMPLE_S)]],
     }
 
 

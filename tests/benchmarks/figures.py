@@ -186,7 +186,8 @@ def speed() -> list[str]:
             f"after the first minute, {m['rss_mb_at_end']:.0f} MB at the end",
             f"({m['growth_mb_per_hour']:+.1f} MB an hour by regression). p99 of 20 seconds:",
             f"{m['p99_first_half_ms']:.1f} ms in the first half, "
-            f"{m['p99_second_half_ms']:.1f} in the second (medians).",
+            f"{m['p99_second_half_ms']:.1f} in the second (medians); meanwhile others used "
+            f"{m['cores_that_others_used']:.2f} of the two cores.",
         ]
     return [*lines, ""]
 
