@@ -82,7 +82,8 @@ def test_online_measures_what_is_not_given(pair: list[str], tmp_path: Path) -> N
 
 def test_flicker(pair: list[str], tmp_path: Path) -> None:
     rows = measured([*pair, "--flicker", "--frames", "7"], tmp_path)["models"]
-    assert list(rows) == ["truth", "G", "warp_1x", "warp_2x", "warp_4x"]
+    of_a_cache = [f"{name}_{k}x" for k in (1, 2, 4) for name in ("warp", "mesh")]
+    assert list(rows) == ["truth", "G", *of_a_cache]
     assert rows["warp_4x"]["ratio"]["face"] > 0 and rows["warp_4x"]["hand_over"]["steps"] == 2
 
 

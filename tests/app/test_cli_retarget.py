@@ -120,11 +120,19 @@ def test_an_orbit_goes_around_the_head(folder: Path) -> None:
 
 def test_pictures_come_from_the_caches_of_a_steady_stream(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from renderer.engine_cpu import CpuEngine
+    from renderer.engine_protocol import CacheEntry
+    from renderer.messages import ViewRequest
 
-    built: list[int] = []
+    by_engine: dict[CpuEngine, list[int]] = {}  # the first one measures what its int8 twin must hold
     real = CpuEngine.build_cache
-    monkeypatch.setattr(CpuEngine, "build_cache", lambda self, r: built.append(r.frame_id) or real(self, r))
+
+    def build_cache(engine: CpuEngine, request: ViewRequest) -> CacheEntry:
+        by_engine.setdefault(engine, []).append(request.frame_id)
+        return real(engine, request)
+
+    monkeypatch.setattr(CpuEngine, "build_cache", build_cache)
     pictures = list(job(folder, k=4).pictures("cpu"))
+    *_, built = by_engine.values()
     assert built == [0, 4, 8] and len(pictures) == FRAMES + 1 and pictures[0].shape == (64, 64, 3)
     plate = load_avatar(folder / "dst.avatar").plate
     np.testing.assert_array_equal(pictures[0][:, :2], plate[:, :2], "its own room is behind it")
