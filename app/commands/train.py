@@ -217,6 +217,7 @@ def _finish(trainer: Trainer, config: TrainConfig, out: Path, checkpoint: Path) 
             "seed": config.seed,
             "steps": trainer.next_step,
             "perceptual": trainer.perceptual.name,
+            **({"start_sha256": trainer.start} if trainer.start else {}),  # of the texture and G that it began with
         },
         "figures": {name: figures[name] for name in ("G", "warp_1x", "warp_2x", "late_1") if name in figures},
         "credits": list(config.credit),

@@ -265,7 +265,11 @@ LIVE = (
 SEQUENCES = (
     ("evaluate_d6", "Quality: a person's clip (d6)", "--split blocks --steps 1800"),
     ("evaluate_d6_tail", "Quality: the same clip's last 15 %, out of distribution", "--split tail --steps 1600"),
-    ("evaluate_mono", "Quality: the bundled avatar, the performer", "--size 384 --steps 1800"),
+    (
+        "evaluate_mono",
+        "Quality: the bundled avatar, the performer",
+        "--size 384 --steps 1800`, then, on the clip tracked anew, with `--start performer.avatar --steps 600",
+    ),
 )
 
 
