@@ -46,6 +46,8 @@ class Panel:
         self.overlay = Overlay(self.host)
         self._pointer: tuple[float, float] | None = None
         self._pressed = False
+        self._met = False  # whether it has been drawn since the pointer came
+        self._early: list[bool] = []  # the button meanwhile: ImGui takes no press where it has not seen the mouse yet
         self._drawn_ns = 0
 
     def board(self, T_room_board: Pose) -> Board:
@@ -56,12 +58,16 @@ class Panel:
         what comes between two drawings in order, so a short press is not lost."""
         io = self.host.io
         if pointer != self._pointer:
+            self._met = self._met and pointer is not None
             self._pointer = pointer
             x, y = (pointer[0] * self.size[0], pointer[1] * self.size[1]) if pointer is not None else (_AWAY, _AWAY)
             io.add_mouse_pos_event(x, y)
         if pressed != self._pressed:
             self._pressed = pressed
-            io.add_mouse_button_event(0, pressed)
+            if self._met or not (pressed or self._early):
+                io.add_mouse_button_event(0, pressed)
+            else:
+                self._early.append(pressed)
 
     def due(self, now_ns: int) -> bool:
         """Whether it should be drawn again."""
@@ -81,6 +87,10 @@ class Panel:
         self.host.new_frame(self.size, self.size, seconds)
         actions = self.overlay.draw(model)
         self.host.render()
+        self._met = self._pointer is not None
+        for pressed in self._early:
+            self.host.io.add_mouse_button_event(0, pressed)
+        self._early.clear()
         return actions
 
     def finish(self) -> None:

@@ -272,3 +272,17 @@ def test_ribbons_and_dots_face_the_eye() -> None:
     assert ribbon_corners(np.zeros(3), np.ones(3), 2 * np.ones(3), 0.1) is None
     assert dot_corners(np.zeros(3), np.zeros(3), 0.1) is None
     assert Board(Pose(), 1.0, 1.0).corners().shape == (4, 3)
+
+
+def test_a_press_between_the_pointers_coming_and_the_next_drawing_counts(panel: Panel) -> None:
+    """Where the processor draws, a third of a second lies between two drawings."""
+    drawn(panel, 2)
+    panel.point(middle(panel, "warp 1x"), True)
+    panel.point(middle(panel, "warp 1x"), False)
+    assert drawn(panel, 4) == [Action(Do.WARP, 1)]
+    panel.point(None, False)
+    drawn(panel, 1)
+    panel.point(middle(panel, "warp 4x"), True)
+    drawn(panel, 2)
+    panel.point(middle(panel, "warp 4x"), False)
+    assert drawn(panel, 2) == [Action(Do.WARP, 4)]
