@@ -198,11 +198,11 @@ def test_paced_ticks_ask_for_evenly_spaced_display_times(tmp_path: Path) -> None
 class LatePool(FakePool):
     """Every other frame that is waited for comes just after the tick that asked for it has given up."""
 
-    waits = 0
+    waited = 0
 
     def wait(self, timeout_s: float) -> bool:
-        self.waits += 1
-        late = self.waits % 2 == 1
+        self.waited += 1
+        late = self.waited % 2 == 1
         if late:
             time.sleep(timeout_s)
         if self.pending:
