@@ -55,7 +55,10 @@ class ModelKeeper:
         model.stages = [(name, p[0], p[1]) for name, p in rows if p is not None]
         model.latency = session.stages["pose_to_frame"].percentiles(SHOWN_WINDOW)
         model.late = app.late
-        model.late_why = "" if app.late or app.settings.late != "auto" else "off: GL in software"
+        by_itself = not app.late and app.settings.late == "auto"
+        model.late_why = "off: GL in software" if by_itself and not session.stereo else ""
+        if session.stereo:
+            model.late_why = "in the window; a headset always has it"
         latched = session.stages["latch_to_frame"].percentiles(SHOWN_WINDOW)
         model.late_latency = latched if app.late and not session.stereo else None
         model.history = session.stages["pose_to_frame"].last(SHOWN_WINDOW)

@@ -134,6 +134,9 @@ def test_a_person_may_want_it_in_software_all_the_same(tmp_path: Path) -> None:
     assert app.late and app.settings.late == "on" and model.late and not model.late_why
     app.do(Action(Do.LATE))
     assert not app.late and app.settings.late == "off" and not app.overlay_model().late_why
+    app.session.stereo = True
+    app.do(Action(Do.LATE))
+    assert "headset always" in app.overlay_model().late_why
 
 
 def test_what_is_shown_is_seen_from_the_newest_pose_where_that_is_wanted(tmp_path: Path) -> None:
