@@ -102,9 +102,11 @@ class StageLoader:
         return result
 
     def wait(self) -> Stage:
-        """What was started, when it is open. Raises its error."""
+        """What was started, when it is open. Raises its error, or a UserError when it takes too long."""
         assert self._thread is not None, "nothing was started"
-        self._thread.join()
+        self._thread.join(2 * START_TIMEOUT_S)  # the pool's own limit, and as much for reading the file
+        if self._thread.is_alive():
+            raise UserError(f"{self.loading} is not open after {2 * START_TIMEOUT_S:g} s; is its disk or device busy?")
         opened = self.poll()
         if isinstance(opened, Stage):
             return opened

@@ -47,7 +47,7 @@ class Panel:
         self._pointer: tuple[float, float] | None = None
         self._pressed = False
         self._met = False  # whether it has been drawn since the pointer came
-        self._early: list[bool] = []  # the button meanwhile: ImGui takes no press where it has not seen the mouse yet
+        self._early: list[bool] = []  # the button meanwhile: a new ImGui window takes no press until its second drawing
         self._drawn_ns = 0
 
     def board(self, T_room_board: Pose) -> Board:

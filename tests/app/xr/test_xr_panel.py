@@ -276,7 +276,7 @@ def test_ribbons_and_dots_face_the_eye() -> None:
 
 def test_a_press_between_the_pointers_coming_and_the_next_drawing_counts(panel: Panel) -> None:
     """Where the processor draws, a third of a second lies between two drawings."""
-    drawn(panel, 2)
+    drawn(panel, 1)
     panel.point(middle(panel, "warp 1x"), True)
     panel.point(middle(panel, "warp 1x"), False)
     assert drawn(panel, 4) == [Action(Do.WARP, 1)]
