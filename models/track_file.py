@@ -23,7 +23,7 @@ from models.video_frames import MAX_VIDEO_FRAMES, MAX_VIDEO_SIDE
 KIND = "track"
 VERSION = 1
 MAX_TRACK_BYTES = 4 << 30
-MAX_MATTE_SIDE = 256
+MAX_MATTE_SIDE = 512
 
 
 @dataclass(frozen=True, slots=True)

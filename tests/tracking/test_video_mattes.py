@@ -76,7 +76,7 @@ def test_the_fill_continues_a_gradient_into_the_hole() -> None:
 
 
 def test_matte_sizes_keep_the_aspect_and_the_cap() -> None:
-    assert matte_size(1920, 1080) == (256, 144)
+    assert matte_size(1920, 1080) == (512, 288)
     assert matte_size(100, 80) == (100, 80)
 
 

@@ -25,6 +25,10 @@ MODEL_FRAMES = 9  # in one mosaic, for the colour models
 PLATE_BYTES = 256 << 20  # at most so much of frames at once for the plate's median
 BACKGROUND_ALPHA = 26  # below a tenth a pixel counts as background
 FILL_SIDE = 160  # the smooth fill is solved at this size
+CUT_SIDE = 256  # the person is found at this size
+EDGE_PX = 3  # and the edge looked for again within so many pixels
+# Of the guided filter, in pixels and grey levels squared. Wider and softer, edges without contrast become ramps.
+EDGE_RADIUS, EDGE_NOISE = 2, 30.0
 
 
 def matte_size(width: int, height: int) -> tuple[int, int]:
@@ -62,16 +66,38 @@ class Matter:
         if self.network is not None:
             alpha = np.where(core, 1, self.network.alpha(image))
         else:
-            models = self.background.copy(), self.person.copy()
-            cv2.grabCut(image, labels, (0, 0, 1, 1), *models, 1, cv2.GC_EVAL_FREEZE_MODEL)
-            hard = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
-            alpha = np.clip(_guided_filter(image, _connected(hard, core), 4, 60.0), 0, 1)
+            hard = self._cut(image, labels, core)
+            alpha = np.clip(_guided_filter(image, hard, EDGE_RADIUS, EDGE_NOISE), 0, 1)
         if plate is not None:
             clean, seen = plate
             distance = np.abs(image.astype(np.float32) - clean).max(axis=2)
             different = np.clip((cv2.GaussianBlur(distance, (0, 0), 0.7) - 8) / 24, 0, 1)
             alpha = np.where(seen & ~core, np.minimum(alpha, np.maximum(different, alpha > 0.98)), alpha)
         return (alpha * 255 + 0.5).astype(np.uint8)
+
+    def _cut(self, image: Image, labels: NDArray[np.uint8], core: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """1 for the person [h, w]: found at CUT_SIDE, where the cut's smoothness holds wisps of hair and the wall
+        behind them apart, then once more at full size along the edge, whose mixed pixels the small picture loses."""
+        height, width = image.shape[:2]
+        scale = min(1.0, CUT_SIDE / max(height, width))
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+            few = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+            rough = _connected(self._person(small, few), few == cv2.GC_FGD)
+            wide = cv2.resize(rough, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+            kernel = np.ones((3, 3), np.uint8)
+            around = [f(wide.astype(np.uint8), kernel, iterations=EDGE_PX) for f in (cv2.erode, cv2.dilate)]
+            labels = np.where(wide, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+            labels[(around[0] > 0) | core] = cv2.GC_FGD
+            labels[(around[1] == 0) & ~core] = cv2.GC_BGD
+        return _connected(self._person(image, labels), core)
+
+    def _person(self, image: Image, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """1 where the clip's colour models and the trimap say person; labels are changed."""
+        models = self.background.copy(), self.person.copy()
+        cv2.grabCut(image, labels, (0, 0, 1, 1), *models, 1, cv2.GC_EVAL_FREEZE_MODEL)
+        return ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
 
 
 def _trimap(shape: tuple[int, int], landmarks: Landmarks) -> NDArray[np.uint8]:
