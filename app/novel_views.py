@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from models.errors import UserError
 from models.evaluation.alignment import ViewGeometry, exact_geometry, placed_geometry
 from models.evaluation.views import evaluate_views, view_sheet
 from models.files import atomic_write
+from models.geometry import Array, Pose
 from models.raster import Rasterizer
 from models.shoot_file import Shoot, read_shoot
 from models.track_file import load_track
@@ -96,8 +97,15 @@ def _of_track(path: Path, avatar: Avatar, shoot: Shoot) -> ViewGeometry:
         )
     if not np.array_equal(track.rig.triangles, avatar.rig.triangles):
         raise UserError(f"{path} has a head of another topology than {avatar.name}: track it again")
-    heads = [track.head(i) for i in range(len(track))]
+    # a focal length that the track guessed is made good by depth: seen through the true one, it is the same picture
+    deeper = np.array([1.0, 1.0, camera.camera.fx / track.camera.fx])
+    heads = [_moved(track.head(i), deeper) for i in range(len(track))]
     return placed_geometry(shoot, track.rig, heads, track.frame_index.astype(np.int64), camera.T_world_camera)
+
+
+def _moved(head: HeadState, factors: Array) -> HeadState:
+    pose = head.T_world_head
+    return replace(head, T_world_head=Pose(pose.position * factors, pose.orientation))
 
 
 class _Follower:
@@ -124,7 +132,7 @@ class _Follower:
         return self._placed(*self.found)
 
     def tracked(self) -> ViewGeometry:
-        from app.synthesis_tracking import refine_heads
+        from tracking.video.synthesis import refine_heads
 
         heads, moments = self.found
         camera, rig = self.shoot.cameras[0], self.avatar.rig

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import cv2
 import numpy as np
 import tyro
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from scipy.spatial import KDTree
 from models.arkit import ARKIT_NAMES
 from models.errors import UserError
 from models.evaluation.alignment import FACE, robust_similarity
+from models.evaluation.views import outline_iou
 from models.files import atomic_write
 from models.geometry import Array, quaternion_to_matrix
 from models.shoot_file import Shoot, ShootCamera, read_shoot
@@ -33,6 +35,7 @@ from tracking.video.solver import FACE_OVAL, Target
 
 SURFACE_FRAMES = 100  # frames in which distances to the true surface are measured
 NEAREST = 12  # triangles, by their centres, among which a point's nearest is looked for
+FRONTAL_DEGREES = 10.0  # of the head's turn from the clip's mean
 ACTIVE = 0.03  # standard deviation of a true weight, below which it says nothing about following
 
 
@@ -140,6 +143,26 @@ def _to_triangles(points: Array, corners: Array) -> Array:
     return np.linalg.norm(points[:, None] - (share[..., None] * corners).sum(axis=2), axis=-1)
 
 
+def matte_overlap(track: Track, shoot: Shoot, camera: ShootCamera) -> dict[str, Any]:
+    """The IoU of the track's mattes and the true ones, both cut at one half, at the true size: means over "all" frames,
+    those that are "frontal" (the head within FRONTAL_DEGREES of its middle) and those that are "turned" farther."""
+    size = (camera.camera.width, camera.camera.height)
+    facing = np.stack([shoot.head(int(i)).T_world_head.rotation[:, 2] for i in track.frame_index])
+    middle = facing.mean(axis=0) / np.linalg.norm(facing.mean(axis=0))
+    frontal = facing @ middle > np.cos(np.radians(FRONTAL_DEGREES))
+    found = []
+    for k, i in enumerate(track.frame_index.tolist()):
+        seen = np.asarray(cv2.resize(track.matte(k), size, interpolation=cv2.INTER_LINEAR)) > 127
+        found.append(outline_iou(seen, shoot.matte(i, camera) > 127))
+    overlap = np.array(found)
+    groups = {"all": np.ones(len(overlap), bool), "frontal": frontal, "turned": ~frontal}
+    return {
+        name: {"iou": round(float(overlap[of].mean()), 4), "frames": int(of.sum())}
+        for name, of in groups.items()
+        if of.any()
+    }
+
+
 def _weights(estimated: Array, true: Array) -> dict[str, Any]:
     active = np.flatnonzero(true.std(axis=0) > ACTIVE)
     table: dict[str, dict[str, float]] = {}
@@ -210,6 +233,7 @@ def accuracy(config: AccuracyConfig) -> dict[str, Any]:
         "shoot": shoot.name,
         "camera": camera.name,
         "focal_px": {"track": round(track.camera.fx, 2), "truth": round(camera.camera.fx, 2)},
+        "mattes": matte_overlap(track, shoot, camera),
         "tracked": measure(track_estimate(track), shoot, camera, track.frame_index.astype(np.int64)),
     }
     with Progress(transient=True) as bars, FaceLandmarker(find_face_model(config.face_model)) as landmarker:
@@ -226,6 +250,8 @@ def print_table(report: dict[str, Any]) -> None:
     focal = report["focal_px"]
     print(f"{report['track']} against {report['shoot']}, camera {report['camera']}: {ours['frames']} frames")
     print(f"focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f} px")
+    overlap = ", ".join(f"{row['iou']:.3f} {name} ({row['frames']})" for name, row in report["mattes"].items())
+    print(f"mattes, IoU with the truth's: {overlap}")
     print(f"{'':24}{'tracked':>18}{'MediaPipe alone':>20}   (median, 95th percentile)")
     for key, name in (
         ("rotation_degrees", "rotation, degrees"), ("translation_mm", "translation, mm"),

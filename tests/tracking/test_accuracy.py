@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from models.arkit import ARKIT_INDEX
 from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
 from models.shoot_file import Shoot
-from models.track_file import save_track
+from models.track_file import Mattes, save_track
 from tests.assets.stand_in_shoot import MOVING, exact_track, film_stand_in
-from tracking.accuracy import Estimate, main, measure, track_estimate
+from tracking.accuracy import Estimate, main, matte_overlap, measure, track_estimate
 from tracking.video import known_head
 from tracking.video.known_head import follow_known_head
 from tracking.video.landmarks import Face
@@ -63,6 +65,25 @@ def test_errors_are_told_for_what_they_are(made: Shoot) -> None:
     each = figures(Estimate(true.landmarks, true.rotation, true.position, weights), made)["weights"]["each"]
     assert each["jawOpen"]["correlation"] == pytest.approx(1) and each["jawOpen"]["error"] > 0.1
     assert each["mouthSmileLeft"]["correlation"] == 0 and each["mouthPucker"]["error"] == 0
+
+
+def test_mattes_are_measured_at_the_truths_size(made: Shoot) -> None:
+    track, camera = exact_track(made), made.cameras[0]
+    true = [made.matte(i, camera) for i in track.frame_index.tolist()]
+    height, width = true[0].shape
+
+    def overlap(mattes: list[np.ndarray]) -> dict:
+        packed = Mattes.pack(mattes, mattes[0].shape[1], mattes[0].shape[0])
+        return matte_overlap(replace(track, mattes=packed), made, camera)
+
+    assert overlap(true)["all"] == {"iou": 1.0, "frames": len(track)}
+    small = [cv2.resize(m, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for m in true]
+    assert overlap(small)["all"]["iou"] > 0.98
+    step = 0.1 * np.sqrt((true[0] > 127).sum())  # a square that moved a tenth of its side has an IoU of 0.82
+    aside = overlap([np.roll(m, round(step), axis=1) for m in true])
+    assert 0.7 < aside["all"]["iou"] < 0.9
+    counts = [aside[name]["frames"] for name in ("frontal", "turned") if name in aside]
+    assert sum(counts) == len(track)
 
 
 class Oracle:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from models.arkit import HeadState
 from models.camera import Camera
 from models.errors import UserError
-from models.geometry import Pose, matrix_to_quaternion
 from models.head.rig import HeadRig
 from tracking.video.fit import first_guess
 from tracking.video.gaze import solve_gaze
@@ -64,12 +63,4 @@ def follow_known_head(
         state = solve_frames(shape, state, target, camera.fx, ITERATIONS, noise)
         progress("fit", k + 1, len(NOISE))
     gaze = solve_gaze(rig, state, target, landmarks, time_ns, camera.fx)
-    heads = [
-        HeadState(
-            np.clip(state.weights[k], 0, 1).astype(np.float32),
-            gaze[k],
-            Pose(state.position[k], matrix_to_quaternion(state.rotation[k])),
-        )
-        for k in range(len(index))
-    ]
-    return heads, index
+    return state.heads(gaze), index

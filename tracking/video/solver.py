@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from models.arkit import HeadState
+from models.geometry import Pose, matrix_to_quaternion
+
 FACE = 468  # landmarks of the face's surface; the ten of the irises are the gaze's
 OUTER_CORNERS = (33, 263)
 FACE_OVAL = (
@@ -44,6 +47,14 @@ class FrameState:
     rotation: Floats
     position: Floats
     weights: Floats
+
+    def heads(self, gaze: NDArray[np.float32]) -> list[HeadState]:
+        """With gaze [N, 4]; weights are cut to 0..1."""
+        weights = np.clip(self.weights, 0, 1).astype(np.float32)
+        return [
+            HeadState(weights[k], gaze[k], Pose(self.position[k], matrix_to_quaternion(self.rotation[k])))
+            for k in range(len(weights))
+        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.arkit import HeadState
 from models.evaluation.alignment import FACE, placed_geometry
 from models.evaluation.views import View, ViewStore
-from models.geometry import Array, Pose, matrix_to_quaternion
+from models.geometry import Array
 from models.head.rig import HeadRig
 from models.network.avatar_network import AvatarNetwork
 from models.raster import Rasterizer
@@ -61,14 +61,7 @@ def refine_heads(
             tick(turn * len(heads) + k + 1, ROUNDS * len(heads))
         target = Target.of(seen_at.astype(np.float32), weights.astype(np.float32), alone, centre)
         state = solve_frames(shape, state, target, focal, ITERATIONS, NOISE)
-        heads = [
-            HeadState(
-                np.clip(state.weights[k], 0, 1).astype(np.float32),
-                head.gaze,
-                Pose(state.position[k], matrix_to_quaternion(state.rotation[k])),
-            )
-            for k, head in enumerate(heads)
-        ]
+        heads = state.heads(np.stack([h.gaze for h in heads]))
     return heads
 
 

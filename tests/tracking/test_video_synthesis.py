@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from app.synthesis_tracking import refine_heads
 from assets.performer.shoot.plans import PLANS
 from models.arkit import HeadState
 from models.avatar_file import Avatar, load_avatar
@@ -21,6 +20,7 @@ from models.evaluation.views import View, ViewStore
 from models.geometry import Pose, matrix_to_quaternion
 from models.shoot_file import Shoot, ShootCamera, read_shoot
 from renderer.raster import make_rasterizer
+from tracking.video.synthesis import refine_heads
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
