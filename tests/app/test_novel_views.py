@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app import novel_views
+from models.geometry import Pose
 from models.track_file import save_track
 from models.view import head_view
 from tests.assets.stand_in_shoot import exact_track, film_stand_in
@@ -28,8 +29,7 @@ def test_a_guessed_focal_length_draws_the_same_picture(tmp_path: Path, guess: fl
     for k in range(len(track)):
         eye = geometry.eye(made.cameras[0].T_world_camera)
         seen = head_view(geometry.rig, geometry.heads[k], eye, lens, size, track.crop_of(k, size))
-        own = head_view(track.rig, track.head(k), replace(eye, position=np.zeros(3), orientation=np.array([0, 0, 0, 1.0])),
-                        track.camera, size, track.crop_of(k, size))  # fmt: skip
+        own = head_view(track.rig, track.head(k), Pose(), track.camera, size, track.crop_of(k, size))
         landmarks = track.rig.landmark_vertices[:468]
         apart = np.linalg.norm(seen.pixels[landmarks, :2] - own.pixels[landmarks, :2], axis=1)
         assert np.median(apart) < 1.0
