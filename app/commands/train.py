@@ -67,6 +67,10 @@ class TrainConfig:
     pairs: int = 2
     """Frame pairs per step."""
 
+    steady: float = 2.0
+    """How strongly pictures of one frame from two caches are held together: more, and a new cache shows less; less, and
+    the warp's pictures are a trifle sharper."""
+
     start: Path | None = None
     """Begin with this avatar's weights: of the same person, tracked anew or in another video. The sizes must agree."""
 
@@ -99,6 +103,8 @@ def train(config: TrainConfig) -> int:
     keep_freed_memory()
     if not 1 <= config.steps <= 10_000_000 or not 1 <= config.pairs <= 256:
         raise UserError("--steps must be at least 1 and --pairs between 1 and 256")
+    if not 0 <= config.steady <= 100:
+        raise UserError(f"--steady must be between 0 and 100, not {config.steady:g}")
     network_config(config)  # what contradicts itself is refused before anything is loaded
     device = own_device(config.device)
     check_device(device)
@@ -185,7 +191,7 @@ def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, P
     perceptual = VggPerceptual(config.perceptual).to(device) if config.perceptual else GradientPyramid()
     split = make_split(config.split, track.segment, config.seed)
     store = FrameStore(track, track.video.locate(config.track), network.size, make_rasterizer())
-    recipe = Recipe(steps=config.steps, pairs=config.pairs, seed=config.seed)
+    recipe = Recipe(steps=config.steps, pairs=config.pairs, seed=config.seed, steady_weight=config.steady)
     start = load_avatar(config.start).network if config.start is not None else None
     return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks, start=start), out
 

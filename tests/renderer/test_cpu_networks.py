@@ -14,9 +14,10 @@ from renderer.cpu_generator import CpuGenerator, Norm, folded, layers_of, unfold
 from renderer.cpu_kernels import two_layers
 from renderer.cpu_warp import CpuWarp
 from renderer.simd import floats_of
+from tests.renderer.small import CONFIG
 
 CONFIGS = {
-    "light": NetworkConfig(size=96, width=8, texture_size=64, warp_width=8),
+    "light": CONFIG,
     "wide": NetworkConfig(size=64, width=24, texture_size=64, texture_channels=24, warp_width=16),
     "plain": NetworkConfig(
         size=128, width=8, texture_size=64, warp_width=8, norm="instance", detail=False, expression_code=0

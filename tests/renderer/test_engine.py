@@ -12,7 +12,6 @@ from models.arkit import HeadState
 from models.avatar_file import Avatar
 from models.errors import UserError
 from models.geometry import Pose, look_at, quaternion_from_euler
-from models.network.config import NetworkConfig
 from models.track_file import Track
 from renderer import engine_cpu
 from renderer.engine import PlainEngine, engine_factories, make_engine
@@ -20,29 +19,8 @@ from renderer.engine_cpu import CpuEngine, CpuEngines, measured, sample_views
 from renderer.engine_split import SplitEngine
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
+from tests.renderer.small import CONFIG, decibels
 from tests.synthetic_avatar import untrained_avatar
-from tests.synthetic_subject import film
-
-CONFIG = NetworkConfig(size=96, width=8, texture_size=64, warp_width=8)
-
-
-@pytest.fixture(scope="module")
-def track(tmp_path_factory: pytest.TempPathFactory) -> Track:
-    return film(tmp_path_factory.mktemp("film"), frames=24, side=96)[0]
-
-
-@pytest.fixture(scope="module")
-def avatar(track: Track) -> Avatar:
-    return untrained_avatar(track, CONFIG)
-
-
-@pytest.fixture
-def request_at(track: Track) -> Callable[[int], ViewRequest]:
-    return lambda i: ViewRequest(i, 0, 0, Pose(), track.camera, track.head(i))
-
-
-def decibels(a: np.ndarray, b: np.ndarray) -> float:
-    return float(-10 * np.log10(max(((a.astype(float) - b) ** 2).mean() / 255**2, 1e-10)))
 
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 65.0), (torch.bfloat16, 45.0)])

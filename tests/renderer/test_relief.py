@@ -8,12 +8,12 @@ import torch
 
 from models.arkit import HeadState
 from models.geometry import Pose
-from models.network.config import NetworkConfig
 from renderer.engine import PlainEngine
 from renderer.engine_cpu import CpuEngine
 from renderer.engine_protocol import Engine
 from renderer.messages import ViewRequest
 from renderer.relief import CELLS, relief, relief_plain
+from tests.renderer.small import CONFIG
 from tests.synthetic_avatar import untrained_avatar
 from tests.synthetic_subject import film
 from tracking.room import look_at_head
@@ -44,7 +44,7 @@ def test_means_where_mesh_is_and_its_neighbours_beyond() -> None:
 @pytest.mark.parametrize("kind", ["fast", "plain"])
 def test_frames_bring_the_depth_of_their_mesh(tmp_path: Path, kind: str) -> None:
     track, _ = film(tmp_path, frames=24, side=96)
-    avatar = untrained_avatar(track, NetworkConfig(size=96, width=8, texture_size=64, warp_width=8))
+    avatar = untrained_avatar(track, CONFIG)
     engine: Engine = CpuEngine(avatar, dtype=torch.float32) if kind == "fast" else PlainEngine(avatar, "cpu")
     head = HeadState(T_world_head=Pose(np.array([0.0, 0.0, -0.7])))
     for distance in (0.7, 1.0):

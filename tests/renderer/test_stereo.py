@@ -10,19 +10,18 @@ import torch
 
 from models.arkit import HeadState
 from models.geometry import Pose
-from models.network.config import NetworkConfig
 from renderer.engine import PlainEngine
 from renderer.engine_cpu import CpuEngine
 from renderer.engine_protocol import CacheEntry, Engine, WarpOutput
 from renderer.messages import EyeView, RenderedFrame, ViewRequest
 from renderer.pool import INVALID, RendererPool
 from tests.renderer.pool_fakes import CAMERA, FakeEngine, view
+from tests.renderer.small import CONFIG
 from tests.synthetic_avatar import untrained_avatar
 from tests.synthetic_subject import film
 from tracking.room import look_at_head
 
 HEAD = HeadState(T_world_head=Pose(np.array([0.0, 0.0, -0.7])))
-CONFIG = NetworkConfig(size=96, width=8, texture_size=64, warp_width=8)
 
 
 def stereo(frame_id: int, x: float = 0.0) -> ViewRequest:

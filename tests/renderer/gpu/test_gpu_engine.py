@@ -19,7 +19,6 @@ from models.arkit import HeadState
 from models.avatar_file import Avatar
 from models.errors import UserError
 from models.geometry import Pose, look_at, quaternion_from_euler
-from models.network.config import NetworkConfig
 from models.track_file import Track
 from models.view import head_view, head_window
 from renderer import service
@@ -31,30 +30,11 @@ from renderer.gpu.kernels import Kernels, plain_kernels, triton_kernels
 from renderer.gpu.mesh import DeviceMesh, Row, row_of
 from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
 from renderer.pool import RendererPool
+from tests.renderer.small import CONFIG, decibels
 from tests.synthetic_avatar import untrained_avatar
-from tests.synthetic_subject import ball_rig, film
+from tests.synthetic_subject import ball_rig
 
-CONFIG = NetworkConfig(size=96, width=8, texture_size=64, warp_width=8)
 HALF = torch.float16
-
-
-@pytest.fixture(scope="module")
-def track(tmp_path_factory: pytest.TempPathFactory) -> Track:
-    return film(tmp_path_factory.mktemp("film"), frames=24, side=96)[0]
-
-
-@pytest.fixture(scope="module")
-def avatar(track: Track) -> Avatar:
-    return untrained_avatar(track, CONFIG)
-
-
-@pytest.fixture
-def request_at(track: Track) -> Callable[[int], ViewRequest]:
-    return lambda i: ViewRequest(i, 0, 0, Pose(), track.camera, track.head(i))
-
-
-def decibels(a: np.ndarray, b: np.ndarray) -> float:
-    return float(-10 * np.log10(max(((a.astype(float) - b) ** 2).mean() / 255**2, 1e-10)))
 
 
 def turned(track: Track) -> tuple[ViewRequest, ViewRequest]:
