@@ -119,7 +119,7 @@ PLANS: dict[str, Plan] = {
         Plan("fast", 600, 60, 448, 8, 4, (_FRONT,), liveliness=2.0),
         Plan("views", 60, 30, 384, 8, 5, _views(), spread=True),
         Plan("portrait", 4, 30, 512, 32, 9, _portrait(), spread=True),
-        Plan("rig", 40, 30, 384, 8, 6, _rig(), spread=True),
+        Plan("rig", 40, 30, 256, 8, 6, _rig(), spread=True),
         Plan("small", 6, 30, 128, 8, 7, (_FRONT, CameraPlace(-25.0, 0.0), CameraPlace(25.0, 10.0)), spread=True),
     )
 }
