@@ -30,6 +30,7 @@ YAW_BINS = np.arange(0, 181, 15)  # degrees to either side; a camera counts for 
 # How far a viewer moves around the head between two frames at 30 Hz when leaning briskly aside. The warp draws from a
 # cache that G made so much earlier.
 STEP_DEGREES = 1.0
+SHEET_STEP = 32  # pixels: networks draw sizes that they can halve
 Image = NDArray[np.uint8]
 
 
@@ -229,9 +230,9 @@ def view_sheet(
     network: AvatarNetwork, shoot: Shoot, geometry: ViewGeometry, rasterize: Rasterizer, rows: int = 3
 ) -> Image:
     """rgb [2 * rows * S, C * S, 3]: a column per camera from the subject's right to the left, for moments spread over
-    the shoot the truth above G's rendering."""
+    the shoot the truth above G's rendering. S: about the side of the shoot's own pictures."""
     cameras = sorted(shoot.cameras, key=lambda c: (round(camera_yaw(c)), c.T_world_camera.position[1]))
-    store = ViewStore(shoot, geometry, network.config.size, rasterize)
+    store = ViewStore(shoot, geometry, SHEET_STEP * max(1, shoot.cameras[0].camera.width // SHEET_STEP), rasterize)
     lines: list[Array] = []
     for number in np.unique(np.linspace(0, len(geometry.heads) - 1, rows).round().astype(int)).tolist():
         drawn = [store.draw(network, View(number, camera)) for camera in cameras]
