@@ -74,6 +74,7 @@ def test_sigterm_saves_and_resume_goes_on(track: Path, tmp_path: Path) -> None:
     stopped = int(rest.split("stopped at step ")[1].split(";")[0])
     assert stopped >= 100
     assert main([*words, "--resume", "--steps", "100000", "--seed", "1"]) == 2, "other settings are refused"
+    assert main([*words, "--resume", "--steady", "1"]) == 2, "as are other weights of the losses"
     assert main(words) == 2, "an unfinished training is not overwritten"
 
 
@@ -88,6 +89,7 @@ def test_bad_input_is_one_line(track: Path, tmp_path: Path, capsys: pytest.Captu
         ["train", str(track), "-o", out, "--size", "100"],
         ["train", str(track), "-o", out, "--device", "toaster"],
         ["train", str(track), "-o", out, "--steps", "0"],
+        ["train", str(track), "-o", out, "--steady", "-1"],
         ["train", str(track), "-o", out, *TINY, "--perceptual", str(tmp_path / "vgg.pth")],
         ["train", str(track), "-o", out, *TINY, "--resume"],
         ["evaluate", str(tmp_path / "none.avatar"), str(track)],

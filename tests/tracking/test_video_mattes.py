@@ -1,4 +1,4 @@
-"""Mattes and the clean plate, on a painted head whose outline is known."""
+"""Mattes and the clean plate, on a painted head and on rendered ones, whose outline is known."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import pytest
 
 from models.camera import Camera
 from models.errors import UserError
+from models.evaluation.views import outline_iou
 from models.geometry import Pose, quaternion_to_matrix
 from models.head.visavis_head import VisavisHead
+from models.shoot_file import read_shoot
 from tests.shared_material import require_shared
+from tracking.video import mattes
 from tracking.video.mattes import Matter, clean_plate, fill_smoothly, matte_size
 from tracking.video.segmentation import PersonNetwork
 from tracking.video.silhouette import fit_silhouette
 from tracking.video.solver import FACE_OVAL
 
 SIDE = 160
+PERFORMER = Path(__file__).resolve().parents[2] / "assets/shoots/small"
 
 
 def wall(side: int = SIDE) -> np.ndarray:
@@ -62,6 +66,22 @@ def test_mattes_follow_hair_face_and_shoulders_and_the_plate_has_no_ghost() -> N
     assert error.max() < 12 and error.mean() < 1.5
     sharper = matter.matte(images[0], landmarks[0], (plate, seen))
     assert ((sharper > 127) & shots[0][1]).sum() / ((sharper > 127) | shots[0][1]).sum() > 0.95
+
+
+def test_the_edge_is_looked_for_again_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    shoot = read_shoot(PERFORMER)
+    camera = shoot.cameras[0]
+    images = [shoot.image(i, camera) for i in range(len(shoot))]
+    landmarks = [camera.project(shoot.landmarks(i)).astype(np.float32)[:, :2] for i in range(len(shoot))]
+    matter = Matter.learn(images, landmarks)
+    monkeypatch.setattr(mattes, "CUT_SIDE", 64)  # the pictures have 128 pixels
+
+    def overlap(edge: int) -> float:
+        monkeypatch.setattr(mattes, "EDGE_PX", edge)
+        found = [matter.matte(image, points) for image, points in zip(images, landmarks, strict=True)]
+        return float(np.mean([outline_iou(m > 127, shoot.matte(i, camera) > 127) for i, m in enumerate(found)]))
+
+    assert 1 - overlap(mattes.EDGE_PX) < 0.7 * (1 - overlap(0))
 
 
 def test_the_fill_continues_a_gradient_into_the_hole() -> None:
