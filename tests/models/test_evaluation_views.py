@@ -109,8 +109,9 @@ def test_outline_iou() -> None:
 def test_the_sheet_shows_truth_above_rendering(made: Shoot, network: AvatarNetwork, tmp_path: Path) -> None:
     geometry = exact_geometry(made, exact_track(made).rig)
     sheet = view_sheet(network, made, geometry, make_rasterizer(), rows=2)
-    assert sheet.shape == (4 * SIZE, 3 * SIZE, 3)
-    store = ViewStore(made, geometry, SIZE, make_rasterizer())
+    size = made.cameras[0].camera.width  # the shoot's own, not the network's
+    assert sheet.shape == (4 * size, 3 * size, 3)
+    store = ViewStore(made, geometry, size, make_rasterizer())
     # the leftmost column is the camera on the subject's right
     store.views.append(View(0, made.cameras[2]))
-    np.testing.assert_array_equal(sheet[:SIZE, :SIZE], store.sample(0).image)
+    np.testing.assert_array_equal(sheet[:size, :size], store.sample(0).image)
