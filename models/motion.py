@@ -20,13 +20,18 @@ COARSE = 4  # the extension is computed on a grid this much coarser than the pic
 _FRACTIONS = (((2 * np.arange(COARSE) + 1 + COARSE) % (2 * COARSE)) / (2 * COARSE)).astype(np.float32)
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # not "ninf": empty depth is infinite
 HIDDEN_TOGETHER = 4  # of 3 x 3 pixels; fewer are the rim of a silhouette, and painted they would be specks
+# Where a surface comes out from behind another the cached pixels hold both: the mask of what was hidden grows over it,
+# by so much at one pixel's distance, two, ...; not over what is in front of it, whose uv differ.
+HIDDEN_GROWTH = (0.8, 0.4)
+_GROWTH = np.array((1.0, *HIDDEN_GROWTH), np.float32)  # by distance, in pixels
+RIM = 2  # pixels from the mesh's own edge: what is seen there is hair or cloth beyond it as often as its skin
 UV_TOLERANCE = 0.012  # how far a point's UV may lie from those seen around its old place; a few pixels of a face
 
 
 class MotionField(NamedTuple):
     """source [S, S, 2]: position (x, y) in the cached image, in 0..1 of its side. hidden [S, S]: 1 where the surface
-    point was not seen in the cached view, 0 where it was, where nothing is covered, and where hardly a neighbour was
-    hidden."""
+    point was not seen in the cached view, HIDDEN_GROWTH beside that, else 0, as where nothing is covered, on the
+    mesh's RIM, or where hardly a neighbour was hidden."""
 
     source: Floats
     hidden: Floats
@@ -109,7 +114,8 @@ def _motion(attributes, covered, seen, source, hidden):  # type: ignore[no-untyp
                 u, v = attributes[i, j, 0], attributes[i, j, 1]
                 if u < seen[p, q, 0] or v < seen[p, q, 1] or u > seen[p, q, 2] or v > seen[p, q, 3]:
                     hidden[i, j] = 1.0
-    _drop_specks(hidden)
+    _drop_specks(hidden, covered)
+    _grow(hidden, attributes, covered)
     extend(level)
     # beyond the mesh the coarse displacements, bilinearly: one row of them at a time is blended first
     row = np.empty((g + 2, 2), np.float32)
@@ -129,20 +135,42 @@ def _motion(attributes, covered, seen, source, hidden):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _drop_specks(hidden):  # type: ignore[no-untyped-def]
+def _drop_specks(hidden, covered):  # type: ignore[no-untyped-def]
     s = hidden.shape[0]
     for i in range(s):
         for j in range(s):
             if hidden[i, j] != 0:
-                together = 0
+                together, inside = 0, True
                 for y in range(max(i - 1, 0), min(i + 2, s)):
                     for x in range(max(j - 1, 0), min(j + 2, s)):
                         together += hidden[y, x] != 0
-                if together < HIDDEN_TOGETHER:
+                for y in range(max(i - RIM, 0), min(i + RIM + 1, s)):
+                    for x in range(max(j - RIM, 0), min(j + RIM + 1, s)):
+                        inside &= covered[y, x]
+                if together < HIDDEN_TOGETHER or not inside:
                     hidden[i, j] = -1.0  # still counts for its neighbours
     for i in range(s):
         for j in range(s):
             hidden[i, j] = max(hidden[i, j], np.float32(0.0))
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _grow(hidden, uv, covered):  # type: ignore[no-untyped-def]
+    s, reach = hidden.shape[0], len(HIDDEN_GROWTH)
+    close = np.float32(2 * UV_TOLERANCE)
+    for i in range(s):
+        for j in range(s):
+            if hidden[i, j] == 1:
+                for y in range(max(i - reach, 0), min(i + reach + 1, s)):
+                    for x in range(max(j - reach, 0), min(j + reach + 1, s)):
+                        share = _GROWTH[max(abs(y - i), abs(x - j))]
+                        if (
+                            covered[y, x]
+                            and hidden[y, x] < share
+                            and abs(uv[y, x, 0] - uv[i, j, 0]) < close
+                            and abs(uv[y, x, 1] - uv[i, j, 1]) < close
+                        ):
+                            hidden[y, x] = share
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -216,8 +244,12 @@ def motion_field_plain(attributes: Floats, covered: NDArray[np.bool_], seen: Flo
     uv, at = np.split(np.where(covered[..., None], attributes[..., :4], 0), 2, axis=-1)
     bounds = seen[np.clip(at[..., 1].astype(int), 0, s - 1), np.clip(at[..., 0].astype(int), 0, s - 1)]
     hidden = covered & ~((uv >= bounds[..., :2]) & (uv <= bounds[..., 2:])).all(axis=-1)
+    inside = np.pad(covered, RIM, constant_values=True)
+    wide = range(2 * RIM + 1)
     padded = np.pad(hidden.astype(int), 1)
     hidden &= sum(padded[i : i + s, j : j + s] for i in range(3) for j in range(3)) >= HIDDEN_TOGETHER
+    hidden &= np.all([inside[i : i + s, j : j + s] for i in wide for j in wide], axis=0)
+    hidden = _grown_plain(hidden, uv, covered)
     shift = np.where(covered[..., None], at - centre, 0)
     g = s // COARSE
     total = np.concatenate([shift, covered[..., None]], axis=-1).reshape(g, COARSE, g, COARSE, 3).sum(axis=(1, 3))
@@ -225,6 +257,20 @@ def motion_field_plain(attributes: Floats, covered: NDArray[np.bool_], seen: Flo
     spread = _enlarge(coarse, s)
     source = np.where(covered[..., None], at, centre + spread) / s
     return MotionField(source.astype(np.float32), hidden.astype(np.float32))
+
+
+def _grown_plain(hidden: NDArray[np.bool_], uv: Floats, covered: NDArray[np.bool_]) -> Floats:
+    s, reach = len(hidden), len(HIDDEN_GROWTH)
+    around = ((reach, reach), (reach, reach))
+    seed, uv_near = np.pad(hidden, around), np.pad(uv, (*around, (0, 0)))
+    grown = hidden.astype(np.float32)
+    for i in range(2 * reach + 1):
+        for j in range(2 * reach + 1):
+            at = slice(i, i + s), slice(j, j + s)
+            close = (np.abs(uv_near[at] - uv) < np.float32(2 * UV_TOLERANCE)).all(axis=-1)
+            share = _GROWTH[max(abs(i - reach), abs(j - reach))]
+            grown = np.maximum(grown, np.where(seed[at] & close & covered, share, 0))
+    return grown
 
 
 def _enlarge(coarse: NDArray[np.float64], size: int) -> NDArray[np.float64]:

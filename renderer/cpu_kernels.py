@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from renderer.simd import LANES, Number, Values, fold, halves, larger, load, put, splat, store
 
 Floats = NDArray[np.float32]
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
 _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 
 
-@njit(**_OPTIONS)
-def _corner(x, y, width, height):  # type: ignore[no-untyped-def]
+@njit(**OPTIONS)
+def corner(x, y, width, height):  # type: ignore[no-untyped-def]
     """Upper left texel and fractions of a position in 0..1 (pixel centres at +0.5, borders repeated). The texel right
     of it and those below always exist."""
     fx = min(max(x * width - _HALF, _ZERO), np.float32(width - 1))
@@ -29,15 +29,15 @@ def _corner(x, y, width, height):  # type: ignore[no-untyped-def]
     return x0, y0, np.float32(fx - x0), np.float32(fy - y0)
 
 
-@njit(**_OPTIONS)
-def _lerp(image, at, line, channels, tx, ty):  # type: ignore[no-untyped-def]
+@njit(**OPTIONS)
+def lerp(image, at, line, channels, tx, ty):  # type: ignore[no-untyped-def]
     """Eight channels, starting at element `at`, bilinearly between a pixel, its right neighbour and the two below."""
     top = splat(_ONE - tx) * load(image, at) + splat(tx) * load(image, at + channels)
     low = splat(_ONE - tx) * load(image, at + line) + splat(tx) * load(image, at + line + channels)
     return splat(_ONE - ty) * top + splat(ty) * low
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def sample_texture(
     texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values
 ) -> None:
@@ -52,13 +52,13 @@ def sample_texture(
                 for c in range(0, channels, LANES):
                     store(out, to + c, added)
                 continue
-            x0, y0, tx, ty = _corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
+            x0, y0, tx, ty = corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
             at = (y0 * t + x0) * channels
             for c in range(0, channels, LANES):
-                store(out, to + c, load(scale, c) * _lerp(texture, at + c, t * channels, channels, tx, ty) + added)
+                store(out, to + c, load(scale, c) * lerp(texture, at + c, t * channels, channels, tx, ty) + added)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number, out: Values) -> None:
     """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], times gain [>= C],
     plus zero, into the first C channels of out [S / step, S / step, >= C]."""
@@ -72,13 +72,13 @@ def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number,
                 for b in range(j * step, j * step + step):
                     x += source[a, b, 0]
                     y += source[a, b, 1]
-            x0, y0, tx, ty = _corner(x / n, y / n, h, h)
+            x0, y0, tx, ty = corner(x / n, y / n, h, h)
             at, to = (y0 * h + x0) * channels, (i * g + j) * stride
             for c in range(0, channels, LANES):
-                store(out, to + c, load(gain, c) * _lerp(image, at + c, h * channels, channels, tx, ty) + added)
+                store(out, to + c, load(gain, c) * lerp(image, at + c, h * channels, channels, tx, ty) + added)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def pool(field: Floats, step: int, gain: Number, zero: Number, out: Values, channel: int) -> None:
     """Mean of step x step tiles of field [S, S], times gain, plus zero, into out[..., channel]."""
     share = gain / np.float32(step * step)
@@ -91,7 +91,7 @@ def pool(field: Floats, step: int, gain: Number, zero: Number, out: Values, chan
             put(out, (i * out.shape[1] + j) * out.shape[2] + channel, total * share + zero)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def sample_texture_halved(
     texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values, channel: int
 ) -> None:
@@ -107,7 +107,7 @@ def sample_texture_halved(
             for p in range(2 * i, 2 * i + 2):
                 for q in range(2 * j, 2 * j + 2):
                     if triangle[p, q] >= 0:
-                        x0, y0, tx, ty = _corner(uv[p, q, 0], _ONE - uv[p, q, 1], t, t)
+                        x0, y0, tx, ty = corner(uv[p, q, 0], _ONE - uv[p, q, 1], t, t)
                         at[n] = (y0 * t + x0) * channels
                         fraction[n, 0], fraction[n, 1] = tx, ty
                         n += 1
@@ -115,16 +115,17 @@ def sample_texture_halved(
             for c in range(0, channels, LANES):
                 total = splat(_ZERO)
                 for k in range(n):
-                    total = total + _lerp(texture, at[k] + c, t * channels, channels, fraction[k, 0], fraction[k, 1])
+                    total = total + lerp(texture, at[k] + c, t * channels, channels, fraction[k, 0], fraction[k, 1])
                 store(out, to + c, total * load(scale, c) * splat(np.float32(0.25)) + added)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def fill(
     picture: Floats,
     source: Floats,
     hidden: Floats,
     colour: Floats,
+    light: Floats,
     uv: Floats,
     filled: Floats,
     gain: Number,
@@ -133,11 +134,11 @@ def fill(
     out: Values,
     channel: int,
 ) -> None:
-    """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2]; where hidden [S, S], it is painted from
-    the first three channels of colour [T, T, C] at uv [S, S, >= 2]. Into filled [S, S, 4], and into out
-    [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four of hidden; there the
-    values are multiplied by gain (hidden_gain), and zero is added."""
-    s, t = source.shape[0], colour.shape[0]
+    """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2], painted as far as it is hidden [S, S] from
+    the first three channels of colour [T, T, C] plus those of light [L, L, C], at uv [S, S, >= 2]. Into filled
+    [S, S, 4], and into out [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four
+    of hidden; there the values are multiplied by gain (hidden_gain), and zero is added."""
+    s, t, cells = source.shape[0], colour.shape[0], light.shape[0]
     channels = colour.shape[2]
     lanes = np.empty(LANES, np.float32)
     for i in range(0, s, 2):
@@ -152,23 +153,28 @@ def fill(
                     seen_not = hidden[y, x]
                     put(out, to + 16 + 2 * row + (x - j), seen_not * hidden_gain + zero)
                     if seen_not > 0:
-                        x0, y0, tx, ty = _corner(uv[y, x, 0], _ONE - uv[y, x, 1], t, t)
-                        store(lanes, 0, _lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
+                        u, v = uv[y, x, 0], _ONE - uv[y, x, 1]
+                        x0, y0, tx, ty = corner(u, v, t, t)
+                        paint = lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty)
+                        x0, y0, tx, ty = corner(u, v, cells, cells)
+                        paint = paint + lerp(light, (y0 * cells + x0) * channels, cells * channels, channels, tx, ty)
+                        store(lanes, 0, paint)
                         for c in range(3):
-                            filled[y, x, c] = lanes[c]
-                            put(out, to + 8 * row + 4 * (x - j) + c, lanes[c] * gain + zero)
+                            value = filled[y, x, c] + seen_not * (lanes[c] - filled[y, x, c])
+                            filled[y, x, c] = value
+                            put(out, to + 8 * row + 4 * (x - j) + c, value * gain + zero)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _moved(picture, source, i, j):  # type: ignore[no-untyped-def]
     """The picture [S, S, 4] where pixel i, j lay: what its left and its right neighbour give, to be folded."""
     s = picture.shape[0]
-    x0, y0, tx, ty = _corner(source[i, j, 0], source[i, j, 1], s, s)
+    x0, y0, tx, ty = corner(source[i, j, 0], source[i, j, 1], s, s)
     at = (y0 * s + x0) * 4
     return halves(_ONE - tx, tx) * (splat(_ONE - ty) * load(picture, at) + splat(ty) * load(picture, at + 4 * s))
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values) -> None:
     """ReLU of coarse [h, h, C], bilinearly enlarged by two, plus fine [2h, 2h, C], times gain [C]."""
     h, channels = coarse.shape[0], coarse.shape[2]
@@ -188,7 +194,7 @@ def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values) ->
                 store(out, at + k, load(gain, k) * larger(near * top + far * low + load(fine, at + k), zero))
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def finish_warp(filled: Floats, residual: Values, fade: Floats, rgba: NDArray[np.uint8]) -> bool:
     """filled [S, S, 4] plus residual [S/2, S/2, 16] (pixel after pixel of each 2 x 2), its alpha times fade [S, S], as
     premultiplied uint8 rgba [S, S, 4]. Returns whether every residual was a finite number."""
@@ -213,7 +219,7 @@ def finish_warp(filled: Floats, residual: Values, fade: Floats, rgba: NDArray[np
     return np.isfinite(lanes[:LANES].sum())
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def two_layers(
     numbers: Floats, first: Floats, first_bias: Floats, second: Floats, second_bias: Floats, out: Floats
 ) -> None:
@@ -231,7 +237,7 @@ def two_layers(
         out[i] = total
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def add_into(a: Floats, b: Floats, out: Values) -> None:
     """a + b, [n] each, into out [n]."""
     for i in range(0, len(a), LANES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from models.view import HeadView
 from renderer import cpu_kernels as kernels
 from renderer.cpu_bytes import Largest, LayerInput, can_multiply_bytes
 from renderer.cpu_generator import CpuGenerator, Generated
+from renderer.cpu_light import cached_light
 from renderer.cpu_view import ViewStage, angle_degrees, harmonics, limits_of
 from renderer.cpu_warp import CpuWarp
 from renderer.engine import MOTION_ATTRIBUTES, Geometry, GeometryStage, Timer, device_name
@@ -58,6 +59,14 @@ def has_fast_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 natively (elsewhere float32 is faster)."""
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(probe and probe())
+
+
+class _Features(NamedTuple):
+    """What a CacheEntry holds. light: as `cached_light` returns it."""
+
+    geometry: Geometry
+    generated: Generated
+    light: Floats
 
 
 class CpuEngine:
@@ -120,19 +129,20 @@ class CpuEngine:
         generated = self.generator(geometry.view.state[:N_EXPRESSIONS])
         if not np.isfinite(generated.picture.sum()):
             raise FloatingPointError("G returned NaN")
-        return CacheEntry(request, (geometry, generated))
+        light = cached_light(generated.picture, self.texture, raster.attributes, raster.triangle)
+        return CacheEntry(request, _Features(geometry, generated, light))
 
     @torch.inference_mode()
     def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
         timer = Timer()
-        cached_geometry, cached = cast(tuple[Geometry, Generated], cache.features)
+        cached_geometry, cached, light = cast(_Features, cache.features)
         geometry = self.geometry(request, cached_geometry, self._raster)
         timer.lap("raster")
         depth = relief(geometry.raster.depth)
         source, hidden = self.geometry.motion(geometry, cached_geometry, self._field)
         timer.lap("motion")
         sh = self._told(geometry.view)
-        self._gather(cached, geometry, source, hidden, self._scale)
+        self._gather(cached, light, geometry, source, hidden, self._scale)
         timer.lap("gather")
         state, cached_state = geometry.view.state, cached_geometry.view.state
         residual = self.corrector(np.concatenate([sh, state, state - cached_state]))  # as change_of_view
@@ -142,7 +152,9 @@ class CpuEngine:
         degrees = angle_degrees(cached_geometry.view, geometry.view)
         return WarpOutput(rgba, geometry.view.crop, degrees, bool(finite), timer.durations, depth)
 
-    def _gather(self, cached: Generated, geometry: Geometry, source: Floats, hidden: Floats, scale: Floats) -> None:
+    def _gather(
+        self, cached: Generated, light: Floats, geometry: Geometry, source: Floats, hidden: Floats, scale: Floats
+    ) -> None:
         """Fills the inputs of the corrector, and the picture that it corrects."""
         coarse, fine = self.corrector.coarse, self.corrector.fine
         raster, first, hidden_at = geometry.raster, cached.fine.shape[2], cached.coarse.shape[2]
@@ -155,8 +167,9 @@ class CpuEngine:
         kernels.sample_texture_halved(self.texture, uv, raster.triangle, scale, zero, fine.bits, first)
         gain, hidden_gain = fine.gain[filled_at], fine.gain[filled_at + 16]
         kernels.fill(
-            cached.picture, source, hidden, self.colour, uv, self._filled, gain, hidden_gain, zero, fine.bits, filled_at
-        )
+            cached.picture, source, hidden, self.colour, light, uv, self._filled, gain, hidden_gain, zero, fine.bits,
+            filled_at,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Nothing to release that the garbage collector does not."""

@@ -76,8 +76,11 @@ def measure(estimate: Estimate, shoot: Shoot, camera: ShootCamera, moments: NDAr
 
     rotation_degrees: after that, and after one constant rotation between the two head frames, which are conventions;
     translation_mm: of the head's origin, after one constant offset for the same reason; vertices_mm: landmark to
-    landmark, which includes where the two heads have "the same" landmark; surface_mm: from the landmarks (without the
-    face's oval) to the true surface; weights: mean absolute error and correlation per weight that moves.
+    landmark, which includes where the two heads have "the same" landmark. Of that, depth_mm: by how much a frame's face
+    is too near or too far, which one picture hardly shows; vertices_without_depth_mm: what is left without it;
+    vertices_without_constant_mm: without each landmark's own constant offset, depth included. surface_mm: from the
+    landmarks (without the face's oval) to the true surface; weights: mean absolute error and correlation per weight
+    that moves.
     """
     T_camera_world = camera.T_world_camera.inverse()
     true_points = np.stack([T_camera_world.apply(shoot.landmarks(int(i))[:FACE].astype(float)) for i in moments])
@@ -93,14 +96,21 @@ def measure(estimate: Estimate, shoot: Shoot, camera: ShootCamera, moments: NDAr
     angle = np.degrees(np.arccos(np.clip((np.trace(left, axis1=1, axis2=2) - 1) / 2, -1, 1)))
     arm = np.einsum("nji,nj->ni", true_rotation, true_position - found.apply(estimate.position))
     shift = np.linalg.norm(arm - np.median(arm, axis=0), axis=1) * 1000
-    vertices = np.linalg.norm(points - true_points, axis=2) * 1000
+    error = (points - true_points) * 1000
+    sight = true_position / np.linalg.norm(true_position, axis=1, keepdims=True)
+    depth = np.median(np.einsum("nlc,nc->nl", error, sight), axis=1)
+    flat = error - (depth[:, None] * sight)[:, None]
+    own = np.einsum("nji,nlj->nli", true_rotation, error)  # in the head's frame
     return {
         "frames": len(moments),
         "scale": round(found.scale, 4),
         "turned_degrees": round(float(np.degrees(np.arccos(np.clip((np.trace(found.rotation) - 1) / 2, -1, 1)))), 2),
         "rotation_degrees": _spread(angle),
         "translation_mm": _spread(shift),
-        "vertices_mm": _spread(vertices),
+        "vertices_mm": _spread(np.linalg.norm(error, axis=2)),
+        "depth_mm": _spread(np.abs(depth)),
+        "vertices_without_depth_mm": _spread(np.linalg.norm(flat, axis=2)),
+        "vertices_without_constant_mm": _spread(np.linalg.norm(own - np.median(own, axis=0), axis=2)),
         "surface_mm": _spread(_to_surface(points, shoot, camera, moments)),
         "weights": _weights(estimate.weights, shoot.expression[moments].astype(np.float64)),
     }
@@ -252,13 +262,15 @@ def print_table(report: dict[str, Any]) -> None:
     print(f"focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f} px")
     overlap = ", ".join(f"{row['iou']:.3f} {name} ({row['frames']})" for name, row in report["mattes"].items())
     print(f"mattes, IoU with the truth's: {overlap}")
-    print(f"{'':24}{'tracked':>18}{'MediaPipe alone':>20}   (median, 95th percentile)")
+    print(f"{'':26}{'tracked':>18}{'MediaPipe alone':>20}   (median, 95th percentile)")
     for key, name in (
         ("rotation_degrees", "rotation, degrees"), ("translation_mm", "translation, mm"),
-        ("vertices_mm", "face landmarks, mm"), ("surface_mm", "face surface, mm"),
+        ("vertices_mm", "face landmarks, mm"), ("depth_mm", "of that, the frame's depth"),
+        ("vertices_without_depth_mm", "landmarks without it"),
+        ("vertices_without_constant_mm", "without constant offsets"), ("surface_mm", "face surface, mm"),
     ):  # fmt: skip
         a, b = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in (ours, theirs))
-        print(f"{name:24}{a:>18}{b:>20}")
+        print(f"{name:26}{a:>18}{b:>20}")
     for key, name in (("mean_error", "weights, mean error"), ("median_correlation", "weights, correlation")):
         print(f"{name:24}{ours['weights'][key]:18.3f}{theirs['weights'][key]:20.3f}")
     print(f"\n{'weight':24}{'error':>9}{'follows':>9}{'error':>11}{'follows':>9}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.network.config import NetworkConfig
 from models.network.generator import GeneratorOutput, make_generator, modulate
 from models.network.harmonics import Limits, harmonics, nearest_seen
+from models.network.light import cached_light
 from models.network.published_warp import PastFrame, PublishedWarp
 from models.network.texture import NeuralTexture, sample_texture, smooth_colour
 from models.network.warp import Cache, MotionWarp, Target, WarpOutput
@@ -71,7 +72,8 @@ class AvatarNetwork(nn.Module):
         out = self.generator(torch.cat([features, features], dim=1) if again else features, view.state[:, :52])
         f3 = out.f3 if self.warp is None else self.warp.prepare(out)
         kept = features if again else None
-        cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state, kept)
+        light = cached_light(out.rgb, sampled[:, :3], view.uv, view.coverage) if self.config.relights else None
+        cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state, kept, light)
         return Drawn(out, features, cache)
 
     def target(
@@ -80,7 +82,7 @@ class AvatarNetwork(nn.Module):
         """What the warp is told of `view`. merged: the texture's, if it is at hand."""
         colour = smooth_colour(self.texture.merged() if merged is None else merged)
         colour = sample_texture(colour, view.uv, view.coverage)
-        return Target(features, colour, source, hidden, view.sh, quarter_uv(view), view.state)
+        return Target(features, colour, source, hidden, view.sh, quarter_uv(view), view.state, view.uv)
 
     def still(self, view: View, features: Tensor) -> Target:
         """`view` as the target of its own cache: nothing moves, nothing was hidden, no colour is asked for."""

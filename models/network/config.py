@@ -33,7 +33,7 @@ _IMPLICIT = (
 )  # fmt: skip
 _RESIDUAL = (*_CACHE_LAYERS, "warp_hidden", "warp_texture", "warp_change")
 _PARTS: dict[str, tuple[str, ...]] = {
-    "motion": ("warp_residual", "warp_fill", *_RESIDUAL),
+    "motion": ("warp_residual", "warp_fill", "warp_relight", *_RESIDUAL),
     "published": _IMPLICIT,
     "explicit": _IMPLICIT,
     "past": (),
@@ -65,8 +65,9 @@ class NetworkConfig:
     over a channel, hence all that is told in numbers; "group" lets it through. warp_rgb_residual: the cached picture
     is corrected, where it lay.
 
-    Parts of ours: warp_residual (the network at all), warp_fill (the texture's colour where nothing was seen), and what
-    the network is told: warp_hidden, warp_texture (at the new UV map), warp_change (of pose and expression).
+    Parts of ours: warp_residual (the network at all), warp_fill (the texture's colour where nothing was seen),
+    warp_relight (that colour lit as the cached view is), and what the network is told: warp_hidden, warp_texture (at
+    the new UV map), warp_change (of pose and expression).
     """
 
     size: int = 256
@@ -95,6 +96,7 @@ class NetworkConfig:
     published_width: int = 0
     warp_residual: bool = True
     warp_fill: bool = True
+    warp_relight: bool = True
     warp_hidden: bool = True
     warp_texture: bool = True
     warp_change: bool = True
@@ -136,6 +138,8 @@ class NetworkConfig:
         idle = [name for name in changed if name in _RESIDUAL]
         if not self.warp_residual and idle:
             raise UserError(f"{idle[0]}=False contradicts warp_residual=False: there is no network left to change")
+        if not self.warp_fill and not self.warp_relight:
+            raise UserError("warp_relight=False contradicts warp_fill=False: there is no paint left to light")
         if self.warp == "motion" and not (self.cache_f3 or self.cache_f4 or self.warp_hidden):
             raise UserError("cache_f3, cache_f4 and warp_hidden are all off: keep one, or give warp_residual=False")
         if self.warp in ("published", "explicit"):
@@ -147,6 +151,11 @@ class NetworkConfig:
                 raise UserError("warp_mlp needs warp_sh_pose, warp_delta_pose or warp_expression to be told, or be off")
             if not (self.cache_f4 or self.cache_f5) and self.warp_skips == "mended":
                 raise UserError("warp_skips=mended needs cache_f4 or cache_f5: these are the skips")
+
+    @property
+    def relights(self) -> bool:
+        """Whether the cache keeps its light."""
+        return self.warp == "motion" and self.warp_fill and self.warp_relight
 
     @staticmethod
     def paper() -> NetworkConfig:

@@ -46,6 +46,11 @@ def smooth_colour(merged: Tensor, reach: int = 2) -> Tensor:
     return F.avg_pool2d(merged[:, :3], 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
+def texture_grid(uv: Tensor) -> Tensor:
+    """uv [..., 2] in 0..1, origin bottom left, as torch's grid_sample takes positions."""
+    return torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], dim=-1)
+
+
 def sample_texture(image: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:
     """Bilinear lookup. image: [1, C, T, T]; uv: [B, H, W, 2] in [0, 1], origin bottom left; coverage: [B, 1, H, W].
 
@@ -53,7 +58,7 @@ def sample_texture(image: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:
     `renderer.cpu_kernels.sample_texture`.
     """
     b, h, w, _ = uv.shape
-    grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], dim=-1).reshape(1, b * h, w, 2)
+    grid = texture_grid(uv).reshape(1, b * h, w, 2)
     # one tall picture of all: the texture's gradient is gathered once, not for each of them to be summed
     out = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return out.reshape(-1, b, h, w).transpose(0, 1) * coverage

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.network.config import CACHE_CHANNELS, SH_COUNT, NetworkConfig
 from models.network.generator import GeneratorOutput
+from models.network.light import sample_light
 
 STATE_SIZE = 52 + 6 + 2  # expression, pose (rotation vector, translation), camera (crop centre)
 
@@ -22,7 +23,8 @@ STATE_SIZE = 52 + 6 + 2  # expression, pose (rotation vector, translation), came
 class Cache(NamedTuple):
     """Everything kept of the cached frame. rgb [B, 3, S, S], mask [B, 1, S, S]; f3 [B, C3, S/4, S/4] (already reduced
     for the motion warp; without channels where the warp does not use it), f4 [B, 8, S/4, S/4], f5 [B, 8, S/2, S/2];
-    sh [B, 9]; uv [B, 2, S/4, S/4]; state [B, 60]; features [B, C, S, S]: G's input, where it will be drawn again."""
+    sh [B, 9]; uv [B, 2, S/4, S/4]; state [B, 60]; features [B, C, S, S]: G's input, where it will be drawn again;
+    light [B, 3, ., .]: models.network.light, where something may be painted."""
 
     rgb: Tensor
     mask: Tensor
@@ -33,13 +35,14 @@ class Cache(NamedTuple):
     uv: Tensor
     state: Tensor
     features: Tensor | None = None
+    light: Tensor | None = None
 
 
 class Target(NamedTuple):
     """What is known of the new frame before any deep network ran. features [B, C, S, S]: modulated texture samples;
     colour [B, 3, S, S]: samples of the texture's smoothed colour; source [B, S, S, 2]: where each pixel's surface point
-    lay in the cached image, in 0..1 of the crop; hidden [B, 1, S, S]: 1 where that point was not seen then; sh, uv,
-    state as in Cache."""
+    lay in the cached image, in 0..1 of the crop; hidden [B, 1, S, S]: how far that point was not seen then; sh, uv,
+    state as in Cache; full_uv [B, S, S, 2]: uv of each pixel, where something may be painted."""
 
     features: Tensor
     colour: Tensor
@@ -48,6 +51,7 @@ class Target(NamedTuple):
     sh: Tensor
     uv: Tensor
     state: Tensor
+    full_uv: Tensor | None = None
 
 
 class WarpOutput(NamedTuple):
@@ -115,12 +119,15 @@ class MotionWarp(nn.Module):
         return move(torch.cat([cache.rgb, cache.mask], dim=1), target.source)
 
     def filled(self, cache: Cache, target: Target) -> Tensor:
-        """`moved`, with the texture's own colour where it was hidden: an eye under an opening lid would be painted with
-        the lid."""
+        """`moved`, with the texture's own colour, lit as the cached view is, where it was hidden: an eye under an
+        opening lid would be painted with the lid."""
         moved = self.moved(cache, target)
         if not self.config.warp_fill:
             return moved
-        colour = torch.where(target.hidden > 0, target.colour.to(moved.dtype), moved[:, :3])
+        colour = target.colour
+        if cache.light is not None and target.full_uv is not None:
+            colour = colour + sample_light(cache.light, target.full_uv)
+        colour = torch.lerp(moved[:, :3], colour.to(moved.dtype), target.hidden.to(moved.dtype))
         return torch.cat([colour, moved[:, 3:]], dim=1)
 
     def biases(self, sh: Tensor, state: Tensor, cached_state: Tensor) -> tuple[Tensor, Tensor]:

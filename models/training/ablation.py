@@ -95,9 +95,9 @@ def _warps(base: NetworkConfig, frozen: bool, latency: Callable[[NetworkConfig],
     mended: dict[str, Any] = {"warp_skips": "mended"}
     listed: dict[str, NetworkConfig] = {"ours": base}
     for name, part in (
-        ("residual network", "warp_residual"), ("fill", "warp_fill"), ("hidden mask", "warp_hidden"),
-        ("F3", "cache_f3"), ("F4", "cache_f4"), ("F5", "cache_f5"), ("texture features", "warp_texture"),
-        ("change-of-view bias", "warp_change"),
+        ("residual network", "warp_residual"), ("fill", "warp_fill"), ("relighting", "warp_relight"),
+        ("hidden mask", "warp_hidden"), ("F3", "cache_f3"), ("F4", "cache_f4"), ("F5", "cache_f5"),
+        ("texture features", "warp_texture"), ("change-of-view bias", "warp_change"),
     ):  # fmt: skip
         listed[f"ours without {name}"] = replace(base, **{part: False})
     listed |= {

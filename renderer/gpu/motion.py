@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.motion import COARSE, HIDDEN_TOGETHER, UV_TOLERANCE
+from models.motion import COARSE, HIDDEN_GROWTH, HIDDEN_TOGETHER, RIM, UV_TOLERANCE
 from renderer.relief import CELLS
 
 _NOWHERE = 2.0  # beyond every uv
@@ -39,11 +39,25 @@ def motion_field(attributes: Tensor, covered: Tensor, seen: Tensor, source: Tens
     within = (uv >= bounds[..., :2]) & (uv <= bounds[..., 2:])
     unseen = (covered & ~within.all(dim=-1)).to(uv.dtype)
     together = F.avg_pool2d(unseen[None, None], 3, stride=1, padding=1)[0, 0] * 9
-    hidden.copy_(unseen * (together > HIDDEN_TOGETHER - 0.5))
+    beside = F.max_pool2d((~covered).to(uv.dtype)[None, None], 2 * RIM + 1, stride=1, padding=RIM)[0, 0]
+    hidden.copy_(_grown(unseen * (together > HIDDEN_TOGETHER - 0.5) * (1 - beside), uv, covered))
     shift = torch.cat([(at - centre).masked_fill(~on, 0.0), on.to(uv.dtype)], dim=-1).permute(2, 0, 1)[None]
     spread = _extend(F.avg_pool2d(shift, COARSE) * COARSE**2)
     spread = _enlarge(spread, COARSE)[0].permute(1, 2, 0)
     source.copy_(torch.where(on, at, centre + spread) / s)
+
+
+def _grown(hidden: Tensor, uv: Tensor, covered: Tensor) -> Tensor:
+    """hidden [S, S] of 0 and 1, grown over its own surface: uv [S, S, 2], covered [S, S]."""
+    s, side = len(hidden), 2 * len(HIDDEN_GROWTH) + 1
+    share = [1.0, *HIDDEN_GROWTH]
+    offsets = torch.arange(side, device=uv.device) - len(HIDDEN_GROWTH)
+    distance = torch.maximum(offsets.abs()[:, None], offsets.abs()[None]).flatten()
+    shares = sum((share[d] * (distance == d) for d in range(1, len(share))), (distance == 0) * share[0])
+    planes = torch.cat([hidden[None], uv.permute(2, 0, 1)])[None]
+    near = F.unfold(planes, side, padding=len(HIDDEN_GROWTH)).reshape(3, side * side, s, s)
+    close = ((near[1:] - uv.permute(2, 0, 1)[:, None]).abs() < 2 * UV_TOLERANCE).all(dim=0) & covered
+    return (near[0] * close * shares[:, None, None]).amax(dim=0)
 
 
 def _enlarge(coarse: Tensor, factor: int) -> Tensor:

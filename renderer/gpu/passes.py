@@ -17,6 +17,7 @@ from torch import Tensor
 from models.avatar_file import Avatar
 from models.network.config import SH_COUNT, SH_FIRST_CHANNEL
 from models.network.generator import UnetGenerator
+from models.network.light import LIGHT_CELLS, cached_light
 from models.network.texture import smooth_colour
 from models.network.warp import STATE_SIZE, MotionWarp
 from renderer.fade import bust_fade
@@ -33,12 +34,14 @@ WARM_UP = 3  # kernels are compiled and convolutions chosen before a graph is ca
 
 class Cached(NamedTuple):
     """What a warp needs of a complete pass. pixels [V, 3] float32; seen [S, S, 4] float32; state [60] float32; picture
-    [S, S, 4] float32; coarse [S/4, S/4, .], fine [S/2, S/2, 8] in the networks' precision."""
+    [S, S, 4] float32; light [LIGHT_CELLS, LIGHT_CELLS, 4] float32; coarse [S/4, S/4, .], fine [S/2, S/2, 8] in the
+    networks' precision."""
 
     pixels: Tensor
     seen: Tensor
     state: Tensor
     picture: Tensor
+    light: Tensor
     coarse: Tensor
     fine: Tensor
 
@@ -84,6 +87,7 @@ class CachePass:
             torch.zeros(s, s, 4, device=device),
             torch.zeros(STATE_SIZE, device=device),
             torch.zeros(s, s, 4, device=device),
+            torch.zeros(LIGHT_CELLS, LIGHT_CELLS, 4, device=device),
             torch.zeros(s // 4, s // 4, coarse, dtype=dtype, device=device),
             torch.zeros(s // 2, s // 2, 8, dtype=dtype, device=device),
         )
@@ -104,6 +108,10 @@ class CachePass:
         generated = self._generator(self._features, cached.state[:52])
         for to, new in zip((cached.picture, cached.coarse, cached.fine), generated, strict=True):
             to.copy_(new)
+        rgb, colour = (x[None, ..., :3].permute(0, 3, 1, 2) for x in (cached.picture, self._features))
+        covered = (raster.triangle >= 0)[None, None]
+        light = cached_light(rgb, colour, raster.attributes[None, ..., :2], covered)
+        cached.light[..., :3].copy_(light[0].permute(1, 2, 0))
         self.broken.copy_((~generated.picture.isfinite()).sum(dtype=torch.int32))
 
     def run(self) -> None:
@@ -147,7 +155,7 @@ class WarpPass:
         kernels.prepare_coarse(cached.coarse, self._source, self._hidden, self._corrector.coarse)
         kernels.prepare_fine(
             shared.texture, raster.attributes, raster.triangle, self._scale, cached.fine, cached.picture,
-            shared.colour, self._source, self._hidden, self._filled, self._corrector.fine,
+            shared.colour, cached.light, self._source, self._hidden, self._filled, self._corrector.fine,
         )  # fmt: skip
         residual = self._corrector(self.row["harmonics"].float(), self._state, cached.state)
         kernels.finish(self._filled, residual, shared.fade, self.rgba, self.broken)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.network import texture as networks
+from models.network.light import sample_light
 from models.network.warp import halve_field, move
 from renderer.gpu.device_raster import DeviceRaster
 from renderer.raster.numba_raster import NumbaRasterizer
@@ -55,6 +56,7 @@ def prepare_fine(
     cached: Tensor,
     picture: Tensor,
     colour: Tensor,
+    light: Tensor,
     source: Tensor,
     hidden: Tensor,
     filled: Tensor,
@@ -65,7 +67,8 @@ def prepare_fine(
     features = F.avg_pool2d(_sampled(texture, attributes, triangle), 2)
     out[..., first : first + channels] = _nhwc(features) * scale
     moved = move(_nchw(picture.float()), source[None])
-    painted = torch.where(hidden > 0, _sampled(colour, attributes, triangle)[:, :3], moved[:, :3])
+    paint = _sampled(colour, attributes, triangle)[:, :3] + sample_light(_nchw(light), attributes[None, ..., :2])[:, :3]
+    painted = torch.lerp(moved[:, :3], paint, hidden)
     moved = torch.cat([painted, moved[:, 3:]], dim=1)
     filled.copy_(_nhwc(moved))
     out[..., first + channels : first + channels + 16] = _nhwc(F.pixel_unshuffle(moved, 2))

@@ -109,7 +109,7 @@ def prepare_coarse(cached: Tensor, source: Tensor, hidden: Tensor, out: Tensor) 
 
 @jit
 def _prepare_fine(  # type: ignore[no-untyped-def]
-    texture, texels, channels, attributes, triangle, scale, cached, picture, colour, source, hidden, size,
+    texture, texels, channels, attributes, triangle, scale, cached, picture, colour, light, cells, source, hidden, size,
     filled, out, stride, F5: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     side = size // 2
@@ -135,7 +135,8 @@ def _prepare_fine(  # type: ignore[no-untyped-def]
         moved = _lookup(picture, x, y, size, 4, four, on[:, None])
         unseen = tl.load(hidden + q, mask=on, other=0.0)
         painted = (unseen > 0)[:, None] & (four < 3)[None, :]
-        moved = tl.where(painted, _lookup(colour, u, v, texels, 4, four, painted), moved)
+        paint = _lookup(colour, u, v, texels, 4, four, painted) + _lookup(light, u, v, cells, 4, four, painted)
+        moved += tl.where(painted, unseen[:, None] * (paint - moved), 0.0)
         tl.store(filled + (q * 4)[:, None] + four[None, :], moved, mask=on[:, None])
         tl.store(to_filled[:, None] + (four * 4 + k)[None, :], moved.to(kind), mask=on[:, None])
         tl.store(to_filled + 16 + k, unseen.to(kind), mask=on)
@@ -151,6 +152,7 @@ def prepare_fine(
     cached: Tensor,
     picture: Tensor,
     colour: Tensor,
+    light: Tensor,
     source: Tensor,
     hidden: Tensor,
     filled: Tensor,
@@ -159,15 +161,17 @@ def prepare_fine(
     """The warp's half-size input, and the picture that it corrects.
 
     texture [T, T, C], attributes [S, S, 4], triangle, scale: as for `sample_texture`; cached [S/2, S/2, 8]: F5; picture
-    [S, S, 4]: the cached colour and mask; colour [T, T, 4]: the texture's smoothed colour; source [S, S, 2] and hidden
-    [S, S]: the motion field. Into filled [S, S, 4] float32, and out [S/2, S/2, >= 8 + C + 20]: F5 moved, the texture's
-    features, the filled picture (16, as pixel_unshuffle orders them), hidden (4).
+    [S, S, 4]: the cached colour and mask; colour [T, T, 4]: the texture's smoothed colour; light [L, L, 4]: what to add
+    to it, of the cached view; source [S, S, 2] and hidden [S, S]: the motion field. Into filled [S, S, 4] float32, and
+    out [S/2, S/2, >= 8 + C + 20]: F5 moved, the texture's features, the filled picture (16, as pixel_unshuffle orders
+    them), hidden (4).
     """
     size, channels, many = hidden.shape[0], texture.shape[2], blocks(gpu=32, interpreter=4096)
     with on_device(texture):
         _prepare_fine[grid((size // 2) ** 2, many)](
-            texture, texture.shape[0], channels, attributes, triangle, scale, cached, picture, colour, source, hidden,
-            size, filled, out, out.shape[2], F5=CACHE_CHANNELS, C=power_of_two(channels), P=many,
+            texture, texture.shape[0], channels, attributes, triangle, scale, cached, picture, colour, light,
+            light.shape[0], source, hidden, size, filled, out, out.shape[2],
+            F5=CACHE_CHANNELS, C=power_of_two(channels), P=many,
         )  # fmt: skip
 
 

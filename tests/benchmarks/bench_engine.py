@@ -18,6 +18,9 @@ import torch
 from app.memory import keep_freed_memory
 from app.stage import bundled_avatar
 from models.avatar_file import load_avatar
+from models.head.rig import N_EXPRESSIONS
+from models.network.config import SH_COUNT
+from models.network.warp import STATE_SIZE
 from renderer.bench.samples import DISTANCE, request_at
 from renderer.cpu_bytes import can_multiply_bytes
 from renderer.engine import PlainEngine
@@ -63,6 +66,9 @@ def main() -> None:
             times[name]["warp"].append(1e3 * (end - middle))
             for stage, ns in out.durations_ns.items():
                 times[name].setdefault(f"warp.{stage}", []).append(ns / 1e6)
+            if isinstance(engine, CpuEngine):
+                for network, took in networks_alone(engine).items():
+                    times[name].setdefault(network, []).append(took)
             errors[name].append(float(((out.rgba.astype(float) - plain) ** 2).mean()) / 255**2)
     result = {
         "device": engines["plain_float32"].device,
@@ -72,6 +78,7 @@ def main() -> None:
         "engines": {
             name: {
                 "p50_ms": {stage: round(float(np.median(values)), 2) for stage, values in stages.items()},
+                **ratio(stages),
                 "psnr_to_plain": round(float(-10 * np.log10(max(np.mean(errors[name]), 1e-12))), 1),
             }
             for name, stages in times.items()
@@ -81,6 +88,25 @@ def main() -> None:
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n", encoding="utf-8")
+
+
+@torch.inference_mode()
+def networks_alone(engine: CpuEngine) -> dict[str, float]:
+    """ms of G's and of W's layers, without mesh, raster, texture and gathers: what lies in their inputs is drawn."""
+    numbers = np.zeros(SH_COUNT + 2 * STATE_SIZE, np.float32)
+    start = time.perf_counter()
+    engine.generator(numbers[:N_EXPRESSIONS])
+    middle = time.perf_counter()
+    engine.corrector(numbers)
+    end = time.perf_counter()
+    return {"networks.G": 1e3 * (middle - start), "networks.W": 1e3 * (end - middle)}
+
+
+def ratio(stages: dict[str, list[float]]) -> dict[str, float]:
+    """W : G, networks only, where they were timed (paper: 0.31)."""
+    if "networks.G" not in stages:
+        return {}
+    return {"networks_ratio": round(float(np.median(stages["networks.W"]) / np.median(stages["networks.G"])), 3)}
 
 
 if __name__ == "__main__":

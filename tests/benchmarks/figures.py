@@ -141,6 +141,9 @@ def tracking() -> list[str]:
         ("rotation_degrees", "rotation, degrees"),
         ("translation_mm", "translation, mm"),
         ("vertices_mm", "face landmarks, mm"),
+        ("depth_mm", "of that, the frame's depth"),
+        ("vertices_without_depth_mm", "landmarks without it"),
+        ("vertices_without_constant_mm", "landmarks without constant offsets"),
         ("surface_mm", "face surface, mm"),
     ):
         cells = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in (ours, theirs))

@@ -41,6 +41,8 @@ def reacts(config: NetworkConfig, part: str) -> bool:
     network, drawn, target = prepared(config)
     before = network.redraw(drawn.cache, target)
     cache = drawn.cache
+    if part == "cache.light" and cache.light is None:
+        return False
     if part.startswith("cache."):
         name = part.removeprefix("cache.")
         cache = cache._replace(**{name: getattr(cache, name) + 0.3})
@@ -73,6 +75,7 @@ def reacts(config: NetworkConfig, part: str) -> bool:
         (MOTION, {"warp_texture": False}, ["features"]),
         (MOTION, {"warp_change": False}, ["expression", "pose", "sh"]),
         (MOTION, {"warp_fill": False}, ["colour"]),
+        (MOTION, {"warp_relight": False}, ["cache.light"]),
         (MOTION, {"warp_fill": False, "warp_hidden": False}, ["hidden"]),
         (MOTION, {"warp_residual": False}, ["expression", "features", "cache.f5", "sh"]),
     ],

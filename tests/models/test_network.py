@@ -11,6 +11,7 @@ from models.network.avatar_network import AvatarNetwork, View, composite, count_
 from models.network.config import NetworkConfig
 from models.network.generator import LowPass, UnetGenerator, modulate
 from models.network.harmonics import harmonics
+from models.network.light import sample_light
 from models.network.texture import NeuralTexture, sample_texture, smooth_colour
 from models.network.warp import MotionWarp, Target, halve_field, move
 
@@ -146,6 +147,10 @@ def test_motion_warp_fills_what_was_hidden_from_the_texture() -> None:
     out = network.redraw(drawn.cache, network.target(view, drawn.features, identity_source(64), hidden))
     inside = hidden.bool().expand(-1, 3, -1, -1)
     colour = sample_texture(smooth_colour(network.texture.merged()), view.uv, view.coverage)
+    assert drawn.cache.light is not None
+    light = sample_light(drawn.cache.light, view.uv)
+    assert light[inside].abs().mean() > 0.05
+    colour = colour + light
     torch.testing.assert_close(out.rgb[inside], colour[inside])
     torch.testing.assert_close(out.rgb[~inside], drawn.output.rgb[~inside], atol=1e-5, rtol=0)
     torch.testing.assert_close(out.mask, drawn.output.mask, atol=1e-5, rtol=0)

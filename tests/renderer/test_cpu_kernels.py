@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from models.network.config import NetworkConfig
+from models.network.light import cached_light
 from models.network.texture import sample_texture
 from models.network.warp import Cache, MotionWarp, Target, halve_field, move
 from renderer import cpu_kernels as kernels
+from renderer import cpu_light
 from renderer.simd import bits_of
 
 S, C = 32, 16
@@ -32,6 +34,21 @@ def nhwc(image: torch.Tensor) -> np.ndarray:
 
 def nchw(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_light_of_the_cached_view(size: int, dtype: torch.dtype) -> None:
+    picture, uv = random(size, size, 4), random(size, size, 4)
+    uv[..., 0] *= 0.3  # much of the texture is not seen
+    texture = torch.from_numpy(random(48, 48, C)).to(dtype)
+    triangle = np.where(random(size, size, seed=4) > 0.3, 7, -1).astype(np.int32)
+    covered, at = torch.from_numpy(triangle >= 0)[None, None].float(), torch.from_numpy(uv[None, ..., :2])
+    colour = sample_texture(nchw(texture.float().numpy()), at, covered)[:, :3]
+    plain = cached_light(nchw(picture)[:, :3], colour, at, covered)
+    compiled = cpu_light.cached_light(picture, bits_of(texture), uv, triangle)
+    assert plain.abs().max() > 0.1 and plain.std() > 0.01
+    np.testing.assert_allclose(compiled[..., :3], nhwc(plain), atol=1e-5)
 
 
 @pytest.mark.parametrize("step", [2, 4])
@@ -75,22 +92,27 @@ def test_texture_at_full_and_half_size() -> None:
 
 def test_what_was_hidden_is_filled_from_the_texture() -> None:
     picture, field, texture, uv = random(S, S, 4), source(), random(48, 48, C), random(S, S, 4)
+    light = random(8, 8, C, seed=7) - 0.5
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
     filled = np.empty((S, S, 4), np.float32)
     out = np.full((S // 2, S // 2, 32), -1.0, np.float32)
-    kernels.fill(picture, field, hidden, texture, uv, filled, ONE, ONE, ZERO, out, 8)
+    kernels.fill(picture, field, hidden, texture, light, uv, filled, ONE, ONE, ZERO, out, 8)
 
     warp = MotionWarp(NetworkConfig(size=64, width=8, texture_size=64, warp_width=8))
     empty, everywhere = torch.empty(0), torch.ones(1, 1, S, S)
     rgba = nchw(picture)
-    cache = Cache(rgba[:, :3], rgba[:, 3:], empty, empty, empty, empty, empty, empty)
-    features = sample_texture(nchw(texture), torch.from_numpy(uv[None, ..., :2]), everywhere)
+    cache = Cache(
+        rgba[:, :3], rgba[:, 3:], empty, empty, empty, empty, empty, empty, light=nchw(light)[:, :3].contiguous()
+    )
+    full_uv = torch.from_numpy(uv[None, ..., :2])
+    features = sample_texture(nchw(texture), full_uv, everywhere)
     plain = warp.filled(
         cache,
         Target(
-            empty, features[:, :3], torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], *[empty] * 3
+            empty, features[:, :3], torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], *[empty] * 3,
+            full_uv,
         ),
-    )
+    )  # fmt: skip
     np.testing.assert_allclose(filled, nhwc(plain), atol=1e-5)
     pixels = nhwc(plain).reshape(S // 2, 2, S // 2, 2, 4).transpose(0, 2, 1, 3, 4).reshape(S // 2, S // 2, 16)
     np.testing.assert_allclose(out[..., 8:24], pixels, atol=1e-5)
@@ -130,7 +152,7 @@ def test_bytes_hold_what_floats_hold() -> None:
     gain, zero = (random(C, seed=6) * 80 + 20).astype(np.float32), np.float32(128)
     texture, uv, scale = random(48, 48, C) - 0.5, random(S, S, 4), random(C, seed=3)
     image, field = random(S // 2, S // 2, C) - 0.5, source()
-    colour = random(48, 48, 8)
+    colour, light = random(48, 48, 8), random(8, 8, 8, seed=7) * 0.2
     triangle = np.where(random(S, S, seed=4) > 0.3, 7, -1).astype(np.int32)
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
     picture, coarse, fine = random(S, S, 4), random(S // 2, S // 2, C) - 0.5, random(S, S, C) - 0.5
@@ -144,7 +166,7 @@ def test_bytes_hold_what_floats_hold() -> None:
         kernels.gather(image, field, 2, gain, zero, moved)
         kernels.pool(hidden, 2, gain[0], zero, pooled, 5)
         scratch = np.empty((S, S, 4), np.float32)
-        kernels.fill(picture, field, hidden, colour, uv, scratch, gain[0], gain[1], zero, filled, 0)
+        kernels.fill(picture, field, hidden, colour, light, uv, scratch, gain[0], gain[1], zero, filled, 0)
         kernels.enlarge_add_relu(coarse, fine, gain, joined)
         return {"full": full, "halved": halved, "moved": moved, "pooled": pooled, "filled": filled, "joined": joined}
 

@@ -58,6 +58,15 @@ def test_errors_are_told_for_what_they_are(made: Shoot) -> None:
     found = figures(Estimate(away, true.rotation, true.position, true.weights), made)
     assert found["vertices_mm"]["median"] == pytest.approx(4, abs=0.5)
     assert 1.5 < found["surface_mm"]["median"] < 4  # along the view, the surface is nearer than the landmark
+    too_far = true.landmarks * np.resize([0.99, 1.01], (24, 1, 1))  # and nearer along the camera's rays, frame by frame
+    found = figures(Estimate(too_far, true.rotation, true.position, true.weights), made)
+    depth = 10 * np.linalg.norm(true.position, axis=1).mean()
+    assert found["depth_mm"]["median"] == pytest.approx(depth, rel=0.15)
+    assert found["vertices_without_depth_mm"]["median"] < 0.15 * found["vertices_mm"]["median"]
+    assert found["vertices_without_constant_mm"]["median"] > 0.8 * found["vertices_mm"]["median"]
+    elsewhere = true.landmarks + (true.rotation @ np.array([0.002, 0, 0]))[:, None] * rng.choice([-1, 1], (1, 468, 1))
+    found = figures(Estimate(elsewhere, true.rotation, true.position, true.weights), made)
+    assert found["vertices_mm"]["median"] > 1.8 > 0.1 > found["vertices_without_constant_mm"]["median"]
     weights = true.weights.copy()
     jaw, smile = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthSmileLeft"]
     weights[:, jaw] *= 0.5

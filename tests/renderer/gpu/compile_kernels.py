@@ -73,7 +73,7 @@ def main() -> None:
     sampling.sample_texture(texture, floats, drawn.triangle, scale, out)
     sampling.prepare_coarse(coarse, source, hidden, out)
     sampling.prepare_fine(
-        texture, floats, drawn.triangle, scale, f5, floats, colour, source, hidden, floats, out
+        texture, floats, drawn.triangle, scale, f5, floats, colour, torch.zeros(32, 32, 4), source, hidden, floats, out
     )  # fmt: skip
     broken = torch.zeros(1, dtype=torch.int32)
     sampling.finish(floats, out, hidden, torch.zeros(s, s, 4, dtype=torch.uint8), broken)

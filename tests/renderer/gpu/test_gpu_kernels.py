@@ -52,6 +52,7 @@ class Scene:
         self.triangle = torch.randint(-1, 2, (S, S), dtype=torch.int32)
         self.texture = torch.rand(T, T, channels).to(dtype)
         self.colour = F.pad(torch.rand(T, T, 3), (0, 1)).to(dtype)
+        self.light = torch.rand(8, 8, 4) - 0.5
         self.scale = torch.rand(channels)
         self.source = torch.rand(S, S, 2) * 1.4 - 0.2
         self.hidden = ((torch.rand(S, S) < 0.3) & (self.triangle >= 0)).float()
@@ -59,7 +60,8 @@ class Scene:
         self.picture = torch.rand(S, S, 4)
 
     def prepare_fine(self, prepare: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        names = ("texture", "attributes", "triangle", "scale", "fine", "picture", "colour", "source", "hidden")
+        names = ("texture", "attributes", "triangle", "scale", "fine", "picture", "colour", "light", "source",
+                 "hidden")  # fmt: skip
         given = [getattr(self, name).to(device) for name in names]
         filled = torch.zeros(S, S, 4, device=device)
         out = torch.zeros(S // 2, S // 2, 8 + len(self.scale) + 20 + 4, dtype=dtype, device=device)
