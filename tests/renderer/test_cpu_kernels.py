@@ -92,7 +92,7 @@ def test_texture_at_full_and_half_size() -> None:
 
 def test_what_was_hidden_is_filled_from_the_texture() -> None:
     picture, field, texture, uv = random(S, S, 4), source(), random(48, 48, C), random(S, S, 4)
-    light = random(8, 8, C, seed=7) - 0.5
+    light = random(8, 8, C, seed=7) - np.float32(0.5)
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
     filled = np.empty((S, S, 4), np.float32)
     out = np.full((S // 2, S // 2, 32), -1.0, np.float32)
@@ -109,7 +109,7 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     plain = warp.filled(
         cache,
         Target(
-            empty, features[:, :3], torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], *[empty] * 3,
+            empty, features[:, :3], torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], empty, empty, empty,
             full_uv,
         ),
     )  # fmt: skip
@@ -152,7 +152,7 @@ def test_bytes_hold_what_floats_hold() -> None:
     gain, zero = (random(C, seed=6) * 80 + 20).astype(np.float32), np.float32(128)
     texture, uv, scale = random(48, 48, C) - 0.5, random(S, S, 4), random(C, seed=3)
     image, field = random(S // 2, S // 2, C) - 0.5, source()
-    colour, light = random(48, 48, 8), random(8, 8, 8, seed=7) * 0.2
+    colour, light = random(48, 48, 8), random(8, 8, 8, seed=7) * np.float32(0.2)
     triangle = np.where(random(S, S, seed=4) > 0.3, 7, -1).astype(np.int32)
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
     picture, coarse, fine = random(S, S, 4), random(S // 2, S // 2, C) - 0.5, random(S, S, C) - 0.5

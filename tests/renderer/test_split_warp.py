@@ -133,7 +133,7 @@ def test_one_presum_serves_two_eyes_and_later_frames(name: str) -> None:
         before = [t.clone() if isinstance(t, torch.Tensor) else t for t in kept]
         together = picture(split(kept, both))
         for eye in range(2):
-            alone = Target(*(t if t is None else t[eye : eye + 1] for t in both))
+            alone = both._make(t if t is None else t[eye : eye + 1] for t in both)
             assert float((picture(split(kept, alone)) - together[eye]).abs().max()) < 1e-6
             assert float((picture(warp(cache, alone)) - together[eye]).abs().max()) < 1e-5
     for a, b in zip(before, kept, strict=True):
