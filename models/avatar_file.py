@@ -86,7 +86,7 @@ def load_avatar(path: Path) -> Avatar:
     tensors, _ = read_tensor_file(path, KIND, MAX_AVATAR_BYTES, VERSION)
     try:
         network = _network(config, _part(tensors, "network."))
-        network.view_limits = _view_limits(manifest)
+        network.view_limits = view_limits(manifest)
         rig = HeadRig.from_tensors(_part(tensors, "rig."), str(manifest.get("rig_name"))[:80])
         performance = Performance.from_tensors(_part(tensors, "performance."), str(path))
         plate = _picture(tensors, "plate")
@@ -111,8 +111,9 @@ def seen_degrees(manifest: Mapping[str, Any], name: str) -> tuple[float, float] 
     return float(seen[0]), float(seen[1])
 
 
-def _view_limits(manifest: Mapping[str, Any]) -> Limits | None:
-    """Of the directions that the networks are told, radians: what training saw, and its outermost frames."""
+def view_limits(manifest: Mapping[str, Any]) -> Limits | None:
+    """Of the directions that the networks are told, radians: what training saw, by the manifest, and its outermost
+    frames."""
     yaw, pitch = (seen_degrees(manifest, f"view_{angle}_degrees") for angle in ("yaw", "pitch"))
     if yaw is None or pitch is None:
         return None

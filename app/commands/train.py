@@ -71,6 +71,10 @@ class TrainConfig:
     """How strongly pictures of one frame from two caches are held together: more, and a new cache shows less; less, and
     the warp's pictures are a trifle sharper."""
 
+    orbit: float = 0.0
+    """How strongly views from where no camera stood are held to what the mesh makes of the frames: more, and necks and
+    collars tear less seen from farther aside than the clip shows; a step takes half as long again."""
+
     start: Path | None = None
     """Begin with this avatar's weights: of the same person, tracked anew or in another video. The sizes must agree."""
 
@@ -105,6 +109,8 @@ def train(config: TrainConfig) -> int:
         raise UserError("--steps must be at least 1 and --pairs between 1 and 256")
     if not 0 <= config.steady <= 100:
         raise UserError(f"--steady must be between 0 and 100, not {config.steady:g}")
+    if not 0 <= config.orbit <= 100:
+        raise UserError(f"--orbit must be between 0 and 100, not {config.orbit:g}")
     network_config(config)  # what contradicts itself is refused before anything is loaded
     device = own_device(config.device)
     check_device(device)
@@ -191,7 +197,9 @@ def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, P
     perceptual = VggPerceptual(config.perceptual).to(device) if config.perceptual else GradientPyramid()
     split = make_split(config.split, track.segment, config.seed)
     store = FrameStore(track, track.video.locate(config.track), network.size, make_rasterizer())
-    recipe = Recipe(steps=config.steps, pairs=config.pairs, seed=config.seed, steady_weight=config.steady)
+    recipe = Recipe(
+        steps=config.steps, pairs=config.pairs, seed=config.seed, steady_weight=config.steady, orbit_weight=config.orbit
+    )  # fmt: skip
     start = load_avatar(config.start).network if config.start is not None else None
     return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks, start=start), out
 

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from models.errors import UserError
-from models.network.avatar_network import AvatarNetwork, View, composite
+from models.network.avatar_network import AvatarNetwork, Drawn, View, composite
 from models.network.config import NetworkConfig, of_generator
 from models.network.generator import Generator
 from models.network.warp import MotionWarp
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from models.training.frames import FrameStore, Pictures, Sample, stack_motion, stack_pictures, stack_views
 from models.training.losses import Perceptual, masked_l1
+from models.training.orbit import Filmed, Orbits
 from models.training.parallel import Ranks
 from models.training.splits import Split
 
@@ -35,6 +36,7 @@ class Recipe:
 
     pairs: frame pairs per step; gaps: largest warp distance in frames; average: decay of the weights' running mean.
     steady_weight: holds our warp's pictures of a frame together, whichever cache they come from: a new one is no jump.
+    orbit_weight: of views from where no camera stood (models.training.orbit), one for each pair.
     """
 
     steps: int = 3000
@@ -48,6 +50,7 @@ class Recipe:
     mask_weight: float = 0.2
     warp_weight: float = 1.0
     steady_weight: float = 2.0
+    orbit_weight: float = 0.0
     face_weight: float = 0.5
     seed: int = 0
     half: bool = True  # bfloat16 where the arithmetic allows
@@ -103,6 +106,9 @@ class Trainer:
         groups = [{"params": params, "lr": rate} for params, rate in rates if params]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [rate for params, rate in rates if params]
+        self.orbits: Orbits | None = None
+        if recipe.orbit_weight > 0 and config.warp == "motion" and shared is None:
+            self.orbits = Orbits(store, perceptual, recipe.perceptual_weight, recipe.mask_weight)
         self.next_step = 0
         self.log: list[dict[str, float]] = []
 
@@ -134,22 +140,28 @@ class Trainer:
         partners = self._partners[a]
         return a, int(rng.choice(partners)) if len(partners) else a
 
-    def samples(self) -> tuple[list[Sample], Tensor]:
-        """This process's share of the next step: the first frames of its pairs, then the second ones; and noise
-        [B, 52] on their expressions."""
-        first, second, noise = [], [], []
+    def samples(self) -> tuple[list[Sample], Tensor, list[Sample]]:
+        """This process's share of the next step: the first frames of its pairs, then the second ones; noise [B, 52] on
+        their expressions; and the first ones from aside, where that is wanted."""
+        first, second, noise, aside = [], [], [], []
         for pair in self.share:
             rng = np.random.default_rng([self.recipe.seed, self.next_step, pair])
             a, b = self.choose(rng)
             first.append(self.store.jittered(a, rng))
             second.append(self.store.jittered(b, rng))
             noise.append(rng.normal(0, EXPRESSION_NOISE, (2, 52)).astype(np.float32))
-        return first + second, torch.from_numpy(np.stack(noise, axis=1)).flatten(0, 1)
+            if self.orbits is not None:
+                aside.append(self.orbits.sample(a, first[-1], self._near(pair), rng))
+        return first + second, torch.from_numpy(np.stack(noise, axis=1)).flatten(0, 1), aside
+
+    def _near(self, pair: int) -> bool:
+        """Whether a pair's view from aside is one of the near ones."""
+        return bool((self.next_step + pair) % 2)
 
     def step(self) -> dict[str, float]:
         """One update; returns the losses. Raises FloatingPointError, updating nothing, when the loss is not finite."""
         recipe, n = self.recipe, len(self.share)
-        samples, noise = self.samples()
+        samples, noise, aside = self.samples()
         pictures = Pictures(*(t.to(self.device) for t in stack_pictures(samples)))
         view = View(*(t.to(self.device) for t in stack_views(samples)))
         view.state[:, :52] += noise.to(self.device)
@@ -184,6 +196,8 @@ class Trainer:
                     losses["steady"] = recipe.steady_weight * masked_l1(
                         composite(warped.rgb.float(), warped.mask.float(), swapped.plate), fresh, weight[swap]
                     )
+                if self.orbits is not None:
+                    losses |= self._orbit_losses(aside, samples, view, drawn, pictures, weight, merged)
         total = torch.stack([value.float() for value in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -197,6 +211,25 @@ class Trainer:
         self._update_average()
         self.next_step += 1
         return {name: float(value) for name, value in report.items()}
+
+    def _orbit_losses(
+        self, aside: list[Sample], samples: list[Sample], view: View, drawn: Drawn, pictures: Pictures,
+        weight: Tensor, merged: Tensor,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Of views aside of the first frames of all pairs."""
+        assert self.orbits is not None
+        n, orbit_weight = len(aside), self.recipe.orbit_weight
+        first = Pictures(*(t[:n] for t in pictures))
+
+        def truth_loss(rgb: Tensor, mask: Tensor, index: list[int]) -> Tensor:
+            of = Pictures(*(t[index] for t in first))
+            return torch.stack(list(self._picture_losses("W", rgb, mask, of, weight[index]).values())).sum()
+
+        cache = drawn.cache._make(t if t is None else t[:n].detach() for t in drawn.cache)  # a teacher learns nothing
+        filmed = Filmed(samples[:n], View(*(t[:n] for t in view)), cache, drawn.features[:n], first)
+        near = [self._near(pair) for pair in self.share]
+        losses = self.orbits.losses(self.network, aside, near, filmed, merged, truth_loss)
+        return {name: orbit_weight * value for name, value in losses.items()}
 
     def _picture_losses(
         self, who: str, rgb: Tensor, mask: Tensor, pictures: Pictures, weight: Tensor

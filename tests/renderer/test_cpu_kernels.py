@@ -109,8 +109,8 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     plain = warp.filled(
         cache,
         Target(
-            empty, features[:, :3], torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None], empty, empty, empty,
-            full_uv,
+            empty, features[:, :3], torch.from_numpy(field)[None], torch.from_numpy(hidden)[None, None],
+            empty, empty, empty, full_uv,
         ),
     )  # fmt: skip
     np.testing.assert_allclose(filled, nhwc(plain), atol=1e-5)
