@@ -15,7 +15,7 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def cached_light(picture: Floats, texture: Values, uv: Floats, triangle: NDArray[np.int32]) -> Floats:
-    """[LIGHT_CELLS, LIGHT_CELLS, LANES], of which three are used. picture: [S, S, 4], rgb first; texture: [T, T, C],
+    """[LIGHT_CELLS, LIGHT_CELLS, LANES], of which three are used. picture: [S, S, 4], rgb and mask; texture: [T, T, C],
     whose first three channels are its colour; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty."""
     light = np.zeros((LIGHT_CELLS, LIGHT_CELLS, LANES), np.float32)
     _sum(picture, texture, uv, triangle, np.float32(light_weight(len(picture))), light)
@@ -29,15 +29,16 @@ def _sum(picture, texture, uv, triangle, weight, sums):  # type: ignore[no-untyp
     lanes = np.empty(LANES, np.float32)
     for i in range(0, s, LIGHT_STEP):
         for j in range(0, s, LIGHT_STEP):
-            if triangle[i, j] < 0:
+            inside = weight * min(max(picture[i, j, 3], _ZERO), _ONE)
+            if triangle[i, j] < 0 or inside == 0:
                 continue
             u, v = uv[i, j, 0], _ONE - uv[i, j, 1]
             x0, y0, tx, ty = corner(u, v, t, t)
             store(lanes, 0, lerp(texture, (y0 * t + x0) * channels, t * channels, channels, tx, ty))
             x, y = min(max(int(u * n), 0), n - 1), min(max(int(v * n), 0), n - 1)
             for c in range(3):
-                sums[y, x, c] += weight * (picture[i, j, c] - lanes[c])
-            sums[y, x, 3] += weight
+                sums[y, x, c] += inside * (picture[i, j, c] - lanes[c])
+            sums[y, x, 3] += inside
 
 
 @njit(**OPTIONS)

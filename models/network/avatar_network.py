@@ -72,7 +72,9 @@ class AvatarNetwork(nn.Module):
         out = self.generator(torch.cat([features, features], dim=1) if again else features, view.state[:, :52])
         f3 = out.f3 if self.warp is None else self.warp.prepare(out)
         kept = features if again else None
-        light = cached_light(out.rgb, sampled[:, :3], view.uv, view.coverage) if self.config.relights else None
+        light = None
+        if self.config.relights:
+            light = cached_light(out.rgb, sampled[:, :3], view.uv, view.coverage * out.mask.float().clamp(0, 1))
         cache = Cache(out.rgb, out.mask, f3, out.f4, out.f5, view.sh, quarter_uv(view), view.state, kept, light)
         return Drawn(out, features, cache)
 

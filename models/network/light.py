@@ -28,8 +28,8 @@ def light_weight(size: int) -> float:
 @torch.no_grad()
 def cached_light(rgb: Tensor, colour: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:
     """[B, 3, LIGHT_CELLS, LIGHT_CELLS]: what to add to the texture's colour. rgb: the picture [B, 3, S, S]; colour: the
-    texture's [B, 3, S, S] where uv [B, S, S, 2] and coverage [B, 1, S, S] say. Cells with few pixels take from the
-    coarser level of a pyramid. The compiled twin is `renderer.cpu_light.cached_light`."""
+    texture's [B, 3, S, S] where uv [B, S, S, 2] and coverage [B, 1, S, S] in 0..1 say: mesh, and in the picture's mask.
+    The compiled twin is `renderer.cpu_light.cached_light`."""
     b, size, n = len(rgb), rgb.shape[-1], LIGHT_CELLS
     every = slice(None, None, LIGHT_STEP)
     uv = uv[:, every, every]
@@ -40,19 +40,24 @@ def cached_light(rgb: Tensor, colour: Tensor, uv: Tensor, coverage: Tensor) -> T
     cell = (torch.arange(b, device=uv.device)[:, None, None] * n + row) * n + column
     sums = torch.zeros(b * n * n, 4, device=rgb.device)
     sums.index_add_(0, cell.flatten(), torch.cat([added, weight], dim=1).permute(0, 2, 3, 1).reshape(-1, 4))
-    level = sums.reshape(b, n, n, 4).permute(0, 3, 1, 2)
+    return spread(sums.reshape(b, n, n, 4).permute(0, 3, 1, 2))
+
+
+def spread(level: Tensor) -> Tensor:
+    """Means [B, C, n, n] of cells (n a power of two) whose sums, and then weight, are given: [B, C + 1, n, n]. Where
+    there is little weight they come from the coarser levels of a pyramid, at its top from 0."""
     levels = [level]
     while level.shape[-1] > 1:
         level = F.avg_pool2d(level, 2) * 4
         levels.append(level)
-    light = torch.zeros(b, 3, 1, 1, device=rgb.device)
+    mean = torch.zeros_like(level[:, :-1])
     for level in reversed(levels):
         if level.shape[-1] > 1:
-            light = F.interpolate(light, scale_factor=2, mode="bilinear", align_corners=False)
-        light = (level[:, :3] + LIGHT_TRUST * light) / (level[:, 3:] + LIGHT_TRUST)
-    return light
+            mean = F.interpolate(mean, scale_factor=2, mode="bilinear", align_corners=False)
+        mean = (level[:, :-1] + LIGHT_TRUST * mean) / (level[:, -1:] + LIGHT_TRUST)
+    return mean
 
 
 def sample_light(light: Tensor, uv: Tensor) -> Tensor:
-    """[B, 3, S, S] of light [B, 3, ., .] at uv [B, S, S, 2], bilinearly."""
+    """[B, C, S, S] of light [B, C, ., .] at uv [B, S, S, 2], bilinearly."""
     return F.grid_sample(light, texture_grid(uv), mode="bilinear", padding_mode="border", align_corners=False)

@@ -5,7 +5,8 @@ necks and collars apart; and no two of its frames are of one face that kept stil
 a viewer does most. So a frame's own mesh is looked at from aside.
 
 *Far* aside, beyond what the clip shows, G is to draw the frame's picture moved by the mesh, where the frame shows that
-surface well, and with less weight the texture's colour in the frame's light where it does not. *Near*, W is to draw
+surface well, and with less weight the texture's colour in the frame's light where it does not; and so is W from G's own
+cache there, lest it undo that. *Near*, W is to draw
 from the frame what G draws aside, and from what G draws aside the frame, whose truth is known.
 """
 
@@ -24,6 +25,7 @@ from models.avatar_file import view_limits
 from models.geometry import Pose, quaternion_from_euler
 from models.network.avatar_network import AvatarNetwork, View, composite
 from models.network.harmonics import harmonics, nearest_seen
+from models.network.light import sample_light
 from models.network.warp import Cache, MotionWarp, move
 from models.training.frames import FrameStore, Pictures, Sample, stack_motion, stack_views
 from models.training.losses import Perceptual, masked_l1
@@ -54,8 +56,11 @@ class Filmed(NamedTuple):
 class Orbits:
     """Makes such views of a clip's frames, and says what is wrong with what the networks draw there."""
 
-    def __init__(self, store: FrameStore, perceptual: Perceptual, perceptual_weight: float, mask_weight: float) -> None:
-        self._store, self._perceptual = store, perceptual
+    def __init__(
+        self, store: FrameStore, opaque: Tensor, perceptual: Perceptual, perceptual_weight: float, mask_weight: float
+    ) -> None:
+        """opaque: of models.training.surface."""
+        self._store, self._opaque, self._perceptual = store, opaque, perceptual
         self._perceptual_weight, self._mask_weight = perceptual_weight, mask_weight
         self._limits = view_limits({"ranges": seen_ranges(store.track)})
 
@@ -97,17 +102,21 @@ class Orbits:
         """aside: `sample` of each of the filmed frames. truth_loss(rgb, mask, index): of a picture of those frames
         against their truth. Means over all of `aside`: who is far has no loss of W and the other way round."""
         which = {kind: [i for i, n in enumerate(near) if n == kind] for kind in (False, True)}
-        losses = {name: merged.new_zeros(()) for name in ("orbit.G", "orbit.W", "orbit.back")}
+        losses = {name: merged.new_zeros(()) for name in ("orbit.G", "orbit.own", "orbit.W", "orbit.back")}
         if far := which[False]:
-            of_g = self._of_g(network, [aside[i] for i in far], filmed.of(far), merged)
+            of_g, own = self._of_g(network, [aside[i] for i in far], filmed.of(far), merged)
             losses["orbit.G"] = of_g * len(far) / len(aside)
+            losses["orbit.own"] = own * len(far) / len(aside)
         if close := which[True]:
             of_w, back = self._of_w(network, [aside[i] for i in close], filmed.of(close), merged)
             losses["orbit.W"] = of_w * len(close) / len(aside)
             losses["orbit.back"] = truth_loss(*back, close) * len(close) / len(aside)
         return losses
 
-    def _of_g(self, network: AvatarNetwork, aside: list[Sample], filmed: Filmed, merged: Tensor) -> Tensor:
+    def _of_g(
+        self, network: AvatarNetwork, aside: list[Sample], filmed: Filmed, merged: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The losses of G's picture aside, and of W's from the cache that G leaves there."""
         warp, plate = network.warp, filmed.pictures.plate
         assert isinstance(warp, MotionWarp)
         view = self._view(aside, merged)
@@ -116,13 +125,20 @@ class Orbits:
         with torch.no_grad():
             target = network.target(view, drawn.features, source, hidden, merged)
             filled = warp.filled(filmed.cache, target).float()
-            mask = torch.maximum(filled[:, 3:].clamp(0, 1), hidden * view.coverage)
+            painted = hidden * view.coverage
+            opaque = sample_light(self._opaque.to(merged.device).expand(len(aside), -1, -1, -1), view.uv)
+            mask = torch.maximum(filled[:, 3:].clamp(0, 1), painted * opaque)
             truth = composite(filled[:, :3], mask, plate)
             weight = trust(source, view.coverage, filmed.view.coverage) * (1 - hidden) + PAINTED * hidden
-        rgb, alpha = drawn.output.rgb.float(), drawn.output.mask.float()
-        out = composite(rgb, alpha, plate)
-        loss = masked_l1(out, truth, weight) + self._perceptual_weight * self._perceptual(out, truth, weight)
-        return loss + self._mask_weight * masked_l1(alpha, mask, torch.maximum(weight, hidden * view.coverage))
+
+        def loss(rgb: Tensor, alpha: Tensor) -> Tensor:
+            rgb, alpha = rgb.float(), alpha.float()
+            out = composite(rgb, alpha, plate)
+            colour = masked_l1(out, truth, weight) + self._perceptual_weight * self._perceptual(out, truth, weight)
+            return colour + self._mask_weight * masked_l1(alpha, mask, torch.maximum(weight, painted))
+
+        own = network.redraw(drawn.cache, network.still(view, drawn.features))
+        return loss(drawn.output.rgb, drawn.output.mask), loss(own.rgb, own.mask)
 
     def _of_w(
         self, network: AvatarNetwork, aside: list[Sample], filmed: Filmed, merged: Tensor

@@ -26,6 +26,7 @@ from models.training.losses import Perceptual, masked_l1
 from models.training.orbit import Filmed, Orbits
 from models.training.parallel import Ranks
 from models.training.splits import Split
+from models.training.surface import Surface, surface_of, unseen_loss
 
 EXPRESSION_NOISE = 0.02  # on the weights that the networks are told, so that they cannot name a frame by them
 
@@ -36,6 +37,7 @@ class Recipe:
 
     pairs: frame pairs per step; gaps: largest warp distance in frames; average: decay of the weights' running mean.
     steady_weight: holds our warp's pictures of a frame together, whichever cache they come from: a new one is no jump.
+    unseen_weight: holds surface that the clip never shows to the colours around it (models.training.surface).
     orbit_weight: of views from where no camera stood (models.training.orbit), one for each pair.
     """
 
@@ -46,6 +48,7 @@ class Recipe:
     texture_rate: float = 1e-2
     average: float = 0.998
     texture_weight: float = 0.5
+    unseen_weight: float = 0.5
     perceptual_weight: float = 0.25
     mask_weight: float = 0.2
     warp_weight: float = 1.0
@@ -106,9 +109,13 @@ class Trainer:
         groups = [{"params": params, "lr": rate} for params, rate in rates if params]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [rate for params, rate in rates if params]
+        self.surface: Surface | None = None
+        if shared is None:
+            surface = surface_of(store, split.train, config.texture_size)
+            self.surface = Surface(*(t.to(device) for t in surface))
         self.orbits: Orbits | None = None
-        if recipe.orbit_weight > 0 and config.warp == "motion" and shared is None:
-            self.orbits = Orbits(store, perceptual, recipe.perceptual_weight, recipe.mask_weight)
+        if self.surface is not None and recipe.orbit_weight > 0 and config.warp == "motion":
+            self.orbits = Orbits(store, self.surface.opaque, perceptual, recipe.perceptual_weight, recipe.mask_weight)
         self.next_step = 0
         self.log: list[dict[str, float]] = []
 
@@ -173,12 +180,13 @@ class Trainer:
             sampled = self.network.sample(view, merged)
             drawn = self.network.draw(view, sampled.contiguous(memory_format=torch.channels_last))
             losses: dict[str, Tensor] = {}
-            if self.shared is None:
+            if self.surface is not None:
                 losses = self._picture_losses("G", drawn.output.rgb, drawn.output.mask, pictures, weight)
                 losses["texture"] = recipe.texture_weight * masked_l1(
                     sampled[:, :3], pictures.image, view.coverage * pictures.matte * pictures.inside
                 )
                 losses["decay"] = self.network.texture.decay()
+                losses["unseen"] = recipe.unseen_weight * unseen_loss(merged, self.surface.seen)
             if self.network.warp is not None:
                 others = samples[n:] + samples[:n]
                 source, hidden = stack_motion(samples, others, self.store.rasterize, self.store.rig)

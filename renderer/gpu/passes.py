@@ -109,8 +109,8 @@ class CachePass:
         for to, new in zip((cached.picture, cached.coarse, cached.fine), generated, strict=True):
             to.copy_(new)
         rgb, colour = (x[None, ..., :3].permute(0, 3, 1, 2) for x in (cached.picture, self._features))
-        covered = (raster.triangle >= 0)[None, None]
-        light = cached_light(rgb, colour, raster.attributes[None, ..., :2], covered)
+        covered = (raster.triangle >= 0) * cached.picture[..., 3].float().clamp(0, 1)
+        light = cached_light(rgb, colour, raster.attributes[None, ..., :2], covered[None, None])
         cached.light[..., :3].copy_(light[0].permute(1, 2, 0))
         self.broken.copy_((~generated.picture.isfinite()).sum(dtype=torch.int32))
 

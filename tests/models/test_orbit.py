@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
 
 
 def orbits_of(store: FrameStore) -> Orbits:
-    return Orbits(store, GradientPyramid(), 0.25, 0.2)
+    return Orbits(store, torch.ones(1, 1, 4, 4), GradientPyramid(), 0.25, 0.2)
 
 
 def trainer(store: FrameStore, orbit: float, ranks: Ranks | None = None) -> Trainer:

@@ -40,12 +40,14 @@ def nchw(image: np.ndarray) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_light_of_the_cached_view(size: int, dtype: torch.dtype) -> None:
     picture, uv = random(size, size, 4), random(size, size, 4)
+    picture[..., 3] = picture[..., 3] * 2 - 0.5  # G's mask is not clamped
     uv[..., 0] *= 0.3  # much of the texture is not seen
     texture = torch.from_numpy(random(48, 48, C)).to(dtype)
     triangle = np.where(random(size, size, seed=4) > 0.3, 7, -1).astype(np.int32)
     covered, at = torch.from_numpy(triangle >= 0)[None, None].float(), torch.from_numpy(uv[None, ..., :2])
     colour = sample_texture(nchw(texture.float().numpy()), at, covered)[:, :3]
-    plain = cached_light(nchw(picture)[:, :3], colour, at, covered)
+    shown = nchw(picture)[:, 3:]
+    plain = cached_light(nchw(picture)[:, :3], colour, at, covered * shown.clamp(0, 1))
     compiled = cpu_light.cached_light(picture, bits_of(texture), uv, triangle)
     assert plain.abs().max() > 0.1 and plain.std() > 0.01
     np.testing.assert_allclose(compiled[..., :3], nhwc(plain), atol=1e-5)
