@@ -97,8 +97,8 @@ def views() -> list[str]:
             "A head that turned in the clip was lit from another side than one that a camera goes round. The true "
             "pictures of both differ, on the face, by "
             + ", ".join(f"{value:.1f} dB at {yaw}°" for yaw, value in light.items())
-            + " (0°: the noise; `python -m tests.benchmarks.bench_light`): no clip of one camera under a still light "
-            "tells more.",
+            + " (0°: the noise; `python -m tests.benchmarks.bench_light`). Frames of a turned head teach the wrong "
+            "light for a viewer who goes round; with `train --orbit` it comes from frames of the facing one.",
             "",
         ]
     return lines
@@ -276,7 +276,8 @@ SEQUENCES = (
         "evaluate_mono",
         "Quality: the bundled avatar, the performer",
         "--size 384 --steps 1800`, then with `--start performer.avatar` on the clip tracked anew: twice 600 steps (the "
-        "second time on finer mattes), and `--steps 450 --steady 0.5",
+        "second time on finer mattes), and with `--steady 0.5` 450 steps, 600 with relit paint, 450 with `--orbit 1` "
+        "and `--steps 300 --orbit 0.7",
     ),
 )
 
