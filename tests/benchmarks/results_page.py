@@ -64,13 +64,13 @@ NOTES: dict[str, str] = {
     "camera_ours_128": "Trained as the next one, 128 px and 400 steps, but for the warp.",
     "camera_paper_128": "`--set warp=published warp_skips=mended`: below a late frame at 30 degrees, and level with "
     "it on the whole.",
-    "implicit_long": "The paper's warp trained as long as a whole avatar, 128 px and 1600 steps: its cached features and "
-    "numbers alone do not become a picture as sharp as a frame that is one late, 5.5 dB above it.",
-    "evaluate_mono": "The mesh's motion alone is within 0.05 dB of G one frame from the cache, and G within 4 dB of "
+    "implicit_long": "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers alone it "
+    "does not make a picture as sharp as a frame that is one late, 5.5 dB above it.",
+    "evaluate_mono": "The mesh's motion alone is within 0.05 dB of G one frame from the cache, and G within 4.5 dB of "
     "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more.",
-    "views_13": "Against the front G loses 0.2 dB at 15 and 0.6 at 30 degrees with exact geometry, 0.3 and 3.2 with the "
-    "head as tracked (gates 2 and 4): fitted to the frontal picture, it wins 2.9 dB there, 2.8 at 15 degrees and 0.3 at "
-    "30. The warp is within 0.1 dB of G at each angle.",
+    "views_13": "Against the front G loses 0.2 dB at 15 and 0.6 at 30 degrees with exact geometry, 0.3 and 3.2 with "
+    "the head as tracked (gates 2 and 4): fitted to the frontal picture, it wins 2.9 dB there, 2.8 at 15 degrees and "
+    "0.3 at 30. The warp is within 0.1 dB of G at each angle.",
     "views_mono": "The clip's own camera, 84 of its 1000 frames: how well the mask keeps the true outline.",
 }
 

@@ -1,6 +1,5 @@
 """What a clip shows of the surface, and that what it does not show is held to what it does."""
 
-
 import numpy as np
 import pytest
 import torch
