@@ -64,8 +64,8 @@ NOTES: dict[str, str] = {
     "camera_ours_128": "Trained as the next one, 128 px and 400 steps, but for the warp.",
     "camera_paper_128": "`--set warp=published warp_skips=mended`: below a late frame at 30 degrees, and level with "
     "it on the whole.",
-    "implicit_long": "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers alone it "
-    "does not make a picture as sharp as a frame that is one late, 5.5 dB above it.",
+    "implicit_long": "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers "
+    "alone it does not make a picture as sharp as a frame that is one late, 5.5 dB above it.",
     "evaluate_mono": "The mesh's motion alone is within 0.05 dB of G one frame from the cache, and G within 4.5 dB of "
     "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more.",
     "views_13": "Against the front G loses 0.2 dB at 15 and 0.6 at 30 degrees with exact geometry, 0.3 and 3.2 with "
