@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models.errors import UserError
+from models.network.avatar_network import AvatarNetwork, View
 from models.network.config import NetworkConfig
 from models.network.light import LIGHT_CELLS, LIGHT_TRUST, cached_light, sample_light
 
@@ -61,3 +62,19 @@ def test_relighting_needs_paint() -> None:
     assert not NetworkConfig(warp_fill=False).relights and not NetworkConfig(warp_relight=False).relights
     with pytest.raises(UserError, match="warp_relight=False contradicts warp_fill=False"):
         NetworkConfig(warp_fill=False, warp_relight=False)
+
+
+def test_light_counts_only_what_is_in_the_mask() -> None:
+    """Beyond it G's colours are held to nothing."""
+    torch.manual_seed(1)
+    network = AvatarNetwork(NetworkConfig(size=S, width=8, texture_size=64, warp_width=8))
+    state = torch.zeros(1, 60)
+    view = View(flat_uv(), torch.ones(1, 1, S, S), torch.rand(1, 9), state)
+    with torch.no_grad():
+        sampled = network.sample(view, network.texture.merged())
+        drawn = network.draw(view, sampled)
+        mask = drawn.output.mask.clamp(0, 1)
+        assert mask.std() > 1e-3
+        args = (drawn.output.rgb, sampled[:, :3], view.uv)
+        torch.testing.assert_close(drawn.cache.light, cached_light(*args, view.coverage * mask))
+        assert not torch.allclose(cached_light(*args, view.coverage), cached_light(*args, view.coverage * mask))

@@ -6,24 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from models.network.avatar_network import Drawn, View
 from models.network.config import NetworkConfig
 from models.training.frames import FrameStore, stack_pictures, stack_views
 from models.training.losses import GradientPyramid
 from models.training.orbit import BEYOND_MESH, NEAR_DEG, Filmed, Orbits, trust
 from models.training.parallel import Ranks
-from models.training.splits import BLOCK, make_split
+from models.training.splits import make_split
 from models.training.trainer import Recipe, Trainer
-from renderer.raster import make_rasterizer
-from tests.synthetic_subject import film
 
 SIZE = 64
 CONFIG = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
-    track, video = film(tmp_path_factory.mktemp("film"), frames=5 * BLOCK, side=SIZE)
-    return FrameStore(track, video, SIZE, make_rasterizer())
 
 
 def orbits_of(store: FrameStore) -> Orbits:
@@ -84,7 +77,7 @@ def test_what_is_held_from_aside_becomes_like_it(store: FrameStore) -> None:
         assert t.run(60, lambda _, row: rows.append(row), lambda: False)
         assert ("orbit.G" in rows[0]) == (orbit > 0)
         if orbit:
-            assert all(rows[0][name] > 0 for name in ("orbit.G", "orbit.W", "orbit.back"))
+            assert all(rows[0][name] > 0 for name in ("orbit.G", "orbit.own", "orbit.W", "orbit.back"))
         network, rng, judge = t.network.eval(), np.random.default_rng(5), orbits_of(store)
         frames = [store.sample(i) for i in (5, 20, 40, 70, 90, 100)]
         near = [False, False, False, True, True, True]
@@ -98,16 +91,62 @@ def test_what_is_held_from_aside_becomes_like_it(store: FrameStore) -> None:
 
     without, held = errors(0.0), errors(1.0)
     assert held["orbit.G"] < 0.9 * without["orbit.G"]
+    assert held["orbit.own"] < 0.9 * without["orbit.own"], "W undoes what G draws there"
     assert held["orbit.W"] < without["orbit.W"]
+
+
+def test_w_learns_from_far_aside_too(store: FrameStore) -> None:
+    """Else it would undo what G has learned to draw there."""
+    t, frame = trainer(store, 1.0), store.sample(5)
+    network, view = t.network, stack_views([frame])
+    merged = network.texture.merged()
+    drawn = network.draw(view, network.sample(view, merged))
+    filmed = Filmed([frame], view, drawn.cache, drawn.features, stack_pictures([frame]))
+    aside = orbits_of(store).sample(5, frame, False, np.random.default_rng(5))
+    losses = orbits_of(store).losses(network, [aside], [False], filmed, merged, lambda *_: merged.sum() * 0)
+    weights = [p for name, p in network.named_parameters() if name.startswith("warp.residual")]
+    assert weights and all(g.any() for g in torch.autograd.grad(losses["orbit.own"], weights))
+
+
+def test_paint_is_opaque_only_where_the_person_was(store: FrameStore) -> None:
+    """With a network that masks nothing away, what is hidden costs less the more of it is said to be opaque."""
+    t, frames = trainer(store, 1.0), [store.sample(i) for i in (5, 40)]
+    network, rng = t.network.eval(), np.random.default_rng(5)
+    costs = []
+    with torch.no_grad():
+        merged, view = network.texture.merged(), stack_views(frames)
+        drawn = network.draw(view, network.sample(view, merged))
+        ones = torch.ones_like(drawn.cache.mask)
+        filmed = Filmed(frames, view, drawn.cache._replace(mask=0 * ones), drawn.features, stack_pictures(frames))
+        aside = [orbits_of(store).sample(i, f, False, rng) for i, f in zip((5, 40), frames, strict=True)]
+        masked = network.draw
+
+        def opaque_draw(view: View, sampled: torch.Tensor) -> Drawn:
+            found = masked(view, sampled)
+            return found._replace(output=found.output._replace(mask=ones))
+
+        network.draw = opaque_draw  # type: ignore[method-assign]
+        for opaque in (0.0, 0.5, 1.0):
+            orbits = Orbits(store, torch.full((1, 1, 4, 4), opaque), NoPerceptual(), 0.0, 100.0)
+            far = orbits.losses(network, aside, [False, False], filmed, merged, lambda *_: merged.sum() * 0)
+            costs.append(far["orbit.G"].item())
+    assert costs[0] > costs[1] > costs[2], costs
 
 
 def test_two_processes_have_the_losses_of_one(store: FrameStore) -> None:
     """One has the far view, the other the near one."""
     whole = trainer(store, 1.0).step()
     parts = [trainer(store, 1.0, Alone(rank, 2)).step() for rank in range(2)]
-    for name in ("orbit.G", "orbit.W", "orbit.back"):
+    for name in ("orbit.G", "orbit.own", "orbit.W", "orbit.back"):
         assert np.mean([part[name] for part in parts]) == pytest.approx(whole[name], rel=2e-3), name
         assert min(part[name] for part in parts) == 0
+
+
+class NoPerceptual:
+    name = "none"
+
+    def __call__(self, picture: torch.Tensor, truth: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+        return picture.new_zeros(())
 
 
 class Alone(Ranks):

@@ -7,19 +7,11 @@ import torch
 from models.network.config import NetworkConfig
 from models.training.frames import FrameStore
 from models.training.losses import GradientPyramid
-from models.training.splits import BLOCK, make_split
+from models.training.splits import make_split
 from models.training.surface import Surface, surface_of, unseen_loss
 from models.training.trainer import Recipe, Trainer
-from renderer.raster import make_rasterizer
-from tests.synthetic_subject import film
 
-SIZE, TEXTURE = 64, 96  # cells: the power of two below
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
-    track, video = film(tmp_path_factory.mktemp("film"), frames=5 * BLOCK, side=SIZE)
-    return FrameStore(track, video, SIZE, make_rasterizer())
+TEXTURE = 96  # cells: the power of two below
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +53,8 @@ def test_a_mesh_beside_the_person_is_not_opaque(store: FrameStore, monkeypatch: 
     left = store.sample(0).raster
     x = np.nonzero(left.coverage)[1]
     opaque = cut.opaque[0, 0].numpy()[row, column]
-    assert opaque[x < 0.3 * SIZE].mean() < 0.2 and opaque[x > 0.7 * SIZE].mean() > 0.8
-    assert cut.seen[0, 0].numpy()[row, column][x < 0.3 * SIZE].mean() < 0.2
+    assert opaque[x < 0.3 * store.size].mean() < 0.2 and opaque[x > 0.7 * store.size].mean() > 0.8
+    assert cut.seen[0, 0].numpy()[row, column][x < 0.3 * store.size].mean() < 0.2
 
 
 def test_the_unseen_becomes_like_what_is_around_it() -> None:
@@ -91,7 +83,7 @@ def test_training_smooths_what_is_not_seen(store: FrameStore) -> None:
     apart = []
     for weight in (0.0, 0.5):
         recipe = Recipe(steps=30, texture_rate=0.1, unseen_weight=weight)
-        config = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8)
+        config = NetworkConfig(size=store.size, width=8, texture_size=64, warp_width=8)
         split = make_split("blocks", store.track.segment)
         trainer = Trainer(store, split, config, recipe, GradientPyramid(), torch.device("cpu"))
         with torch.no_grad():  # what an unlucky training left there
