@@ -39,7 +39,7 @@ from renderer.simd import LANES, Values, bits_of
 Floats = NDArray[np.float32]
 
 MEASURED_SIZE = 256  # pixels, at most: what layers hold hardly depends on it
-_ANGLES = (-0.35, 0.1, 0.35, -0.1)  # round the head, radians
+_ANGLES = tuple(np.radians((-25.0, 0.0, 25.0, -10.0, 10.0, 0.0, -25.0, 25.0)).tolist())  # round the head, one a moment
 _AWAY_M = 0.6
 _CAMERA = Camera(700.0, 700.0, 256.0, 256.0, 512, 512)
 
