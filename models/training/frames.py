@@ -137,6 +137,13 @@ def stack_pictures(samples: list[Sample]) -> Pictures:
     return Pictures(planes("image"), planes("plate"), planes("matte"), planes("inside"))
 
 
+def before_wall(pictures: Pictures, colour: torch.Tensor) -> Pictures:
+    """The same person before a wall of one colour each, [B, 3, 1, 1]; where it is NaN the plate stays."""
+    plate = torch.where(colour.isnan(), pictures.plate, colour)
+    image = pictures.image + (plate - pictures.plate) * (1 - pictures.matte)
+    return pictures._replace(image=image.clamp(0, 1), plate=plate)
+
+
 def stack_views(samples: list[Sample], spread: Callable[[torch.Tensor], torch.Tensor] = harmonics) -> View:
     """The network's geometry of B samples. spread: directions [B, 3] to harmonics [B, 9]; `AvatarNetwork.harmonics` of
     a trained one."""

@@ -21,7 +21,15 @@ from models.network.config import NetworkConfig, of_generator
 from models.network.generator import Generator
 from models.network.warp import MotionWarp
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from models.training.frames import FrameStore, Pictures, Sample, stack_motion, stack_pictures, stack_views
+from models.training.frames import (
+    FrameStore,
+    Pictures,
+    Sample,
+    before_wall,
+    stack_motion,
+    stack_pictures,
+    stack_views,
+)
 from models.training.losses import Perceptual, masked_l1
 from models.training.orbit import Filmed, Orbits
 from models.training.parallel import Ranks
@@ -39,6 +47,8 @@ class Recipe:
     steady_weight: holds our warp's pictures of a frame together, whichever cache they come from: a new one is no jump.
     unseen_weight: holds surface that the clip never shows to the colours around it (models.training.surface).
     orbit_weight: of views from where no camera stood (models.training.orbit), one for each pair.
+    wall_share: of pairs that are put before a wall of another colour: before the one plate that a clip has, a mask too
+    wide and filled with the plate's colours makes the same picture.
     """
 
     steps: int = 3000
@@ -54,6 +64,7 @@ class Recipe:
     warp_weight: float = 1.0
     steady_weight: float = 2.0
     orbit_weight: float = 0.0
+    wall_share: float = 0.5
     face_weight: float = 0.5
     seed: int = 0
     half: bool = True  # bfloat16 where the arithmetic allows
@@ -147,10 +158,11 @@ class Trainer:
         partners = self._partners[a]
         return a, int(rng.choice(partners)) if len(partners) else a
 
-    def samples(self) -> tuple[list[Sample], Tensor, list[Sample]]:
+    def samples(self) -> tuple[list[Sample], Tensor, list[Sample], Tensor]:
         """This process's share of the next step: the first frames of its pairs, then the second ones; noise [B, 52] on
-        their expressions; and the first ones from aside, where that is wanted."""
-        first, second, noise, aside = [], [], [], []
+        their expressions; the first ones from aside, where that is wanted; and the colours [B, 3, 1, 1] of the walls to
+        put them before, NaN where their plate stays."""
+        first, second, noise, aside, walls = [], [], [], [], []
         for pair in self.share:
             rng = np.random.default_rng([self.recipe.seed, self.next_step, pair])
             a, b = self.choose(rng)
@@ -159,7 +171,10 @@ class Trainer:
             noise.append(rng.normal(0, EXPRESSION_NOISE, (2, 52)).astype(np.float32))
             if self.orbits is not None:
                 aside.append(self.orbits.sample(a, first[-1], self._near(pair), rng))
-        return first + second, torch.from_numpy(np.stack(noise, axis=1)).flatten(0, 1), aside
+            colour = rng.random(3) if rng.random() < self.recipe.wall_share else np.full(3, np.nan)
+            walls.append(colour.astype(np.float32)[:, None, None])
+        wall = torch.from_numpy(np.stack(walls * 2))
+        return first + second, torch.from_numpy(np.stack(noise, axis=1)).flatten(0, 1), aside, wall
 
     def _near(self, pair: int) -> bool:
         """Whether a pair's view from aside is one of the near ones."""
@@ -168,8 +183,9 @@ class Trainer:
     def step(self) -> dict[str, float]:
         """One update; returns the losses. Raises FloatingPointError, updating nothing, when the loss is not finite."""
         recipe, n = self.recipe, len(self.share)
-        samples, noise, aside = self.samples()
-        pictures = Pictures(*(t.to(self.device) for t in stack_pictures(samples)))
+        samples, noise, aside, wall = self.samples()
+        filmed = Pictures(*(t.to(self.device) for t in stack_pictures(samples)))
+        pictures = before_wall(filmed, wall.to(self.device))
         view = View(*(t.to(self.device) for t in stack_views(samples)))
         view.state[:, :52] += noise.to(self.device)
         weight = pictures.inside * _face_weight(samples, recipe.face_weight, self.device)
@@ -183,7 +199,7 @@ class Trainer:
             if self.surface is not None:
                 losses = self._picture_losses("G", drawn.output.rgb, drawn.output.mask, pictures, weight)
                 losses["texture"] = recipe.texture_weight * masked_l1(
-                    sampled[:, :3], pictures.image, view.coverage * pictures.matte * pictures.inside
+                    sampled[:, :3], filmed.image, view.coverage * filmed.matte * filmed.inside
                 )
                 losses["decay"] = self.network.texture.decay()
                 losses["unseen"] = recipe.unseen_weight * unseen_loss(merged, self.surface.seen)

@@ -24,7 +24,7 @@ def orbits_of(store: FrameStore) -> Orbits:
 
 
 def trainer(store: FrameStore, orbit: float, ranks: Ranks | None = None) -> Trainer:
-    recipe = Recipe(steps=60, orbit_weight=orbit)
+    recipe = Recipe(steps=60, orbit_weight=orbit, wall_share=0.0)
     split = make_split("blocks", store.track.segment)
     return Trainer(store, split, CONFIG, recipe, GradientPyramid(), torch.device("cpu"), ranks)
 

@@ -230,12 +230,12 @@ def test_a_shared_g_must_have_the_same_shape(store: FrameStore) -> None:
 
 def test_what_two_processes_see_is_what_one_would_have_seen(store: FrameStore) -> None:
     whole = trainer(store, 1)
-    samples, noise, _ = whole.samples()
+    samples, noise, _, _ = whole.samples()
     n = len(samples) // 2
     for rank in range(2):
         part = Trainer(store, whole.split, CONFIG, Recipe(steps=1), GradientPyramid(), torch.device("cpu"),
                        Ranks(rank, 2))  # fmt: skip
-        mine, its_noise, _ = part.samples()
+        mine, its_noise, _, _ = part.samples()
         assert [s.view.crop for s in mine] == [samples[rank].view.crop, samples[n + rank].view.crop]
         assert torch.equal(its_noise, noise[[rank, n + rank]])
     with pytest.raises(UserError, match="2 pairs per step on 3 processes: give --pairs a multiple"):
