@@ -7,16 +7,12 @@ import pytest
 import torch
 
 from models.network.avatar_network import Drawn, View
-from models.network.config import NetworkConfig
 from models.training.frames import FrameStore, stack_pictures, stack_views
 from models.training.losses import GradientPyramid
 from models.training.orbit import BEYOND_MESH, NEAR_DEG, Filmed, Orbits, trust
 from models.training.parallel import Ranks
-from models.training.splits import make_split
 from models.training.trainer import Recipe, Trainer
-
-SIZE = 64
-CONFIG = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8)
+from tests.models.conftest import trainer_of
 
 
 def orbits_of(store: FrameStore) -> Orbits:
@@ -24,9 +20,7 @@ def orbits_of(store: FrameStore) -> Orbits:
 
 
 def trainer(store: FrameStore, orbit: float, ranks: Ranks | None = None) -> Trainer:
-    recipe = Recipe(steps=60, orbit_weight=orbit, wall_share=0.0)
-    split = make_split("blocks", store.track.segment)
-    return Trainer(store, split, CONFIG, recipe, GradientPyramid(), torch.device("cpu"), ranks)
+    return trainer_of(store, Recipe(steps=100, orbit_weight=orbit), ranks=ranks)
 
 
 def degrees_between(a: np.ndarray, b: np.ndarray) -> float:
@@ -74,7 +68,7 @@ def test_what_is_held_from_aside_becomes_like_it(store: FrameStore) -> None:
     def errors(orbit: float) -> dict[str, float]:
         t = trainer(store, orbit)
         rows: list[dict[str, float]] = []
-        assert t.run(60, lambda _, row: rows.append(row), lambda: False)
+        assert t.run(100, lambda _, row: rows.append(row), lambda: False)
         assert ("orbit.G" in rows[0]) == (orbit > 0)
         if orbit:
             assert all(rows[0][name] > 0 for name in ("orbit.G", "orbit.own", "orbit.W", "orbit.back"))
@@ -89,8 +83,8 @@ def test_what_is_held_from_aside_becomes_like_it(store: FrameStore) -> None:
             found = judge.losses(network, aside, near, filmed, merged, lambda rgb, mask, index: rgb.sum() * 0)
         return {name: float(value) for name, value in found.items()}
 
-    without, held = errors(0.0), errors(1.0)
-    assert held["orbit.G"] < 0.95 * without["orbit.G"]  # 0.89, or 0.90 with other threads; 1 without effect
+    without, held = errors(0.0), errors(2.0)
+    assert held["orbit.G"] < 0.9 * without["orbit.G"]
     assert held["orbit.own"] < 0.9 * without["orbit.own"], "W undoes what G draws there"
     assert held["orbit.W"] < without["orbit.W"]
 

@@ -15,22 +15,11 @@ from models.training.losses import GradientPyramid, VggPerceptual, masked_l1
 from models.training.parallel import Ranks
 from models.training.splits import BLOCK, make_split, pairs_at
 from models.training.trainer import Recipe, Trainer
-from renderer.raster import make_rasterizer
-from tests.synthetic_subject import film
-
-SIZE = 64
-CONFIG = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
-    track, video = film(tmp_path_factory.mktemp("film"), frames=5 * BLOCK, side=SIZE)
-    return FrameStore(track, video, SIZE, make_rasterizer())
+from tests.models.conftest import CONFIG, trainer_of
 
 
 def trainer(store: FrameStore, steps: int, config: NetworkConfig = CONFIG) -> Trainer:
-    split = make_split("blocks", store.track.segment)
-    return Trainer(store, split, config, Recipe(steps=steps), GradientPyramid(), torch.device("cpu"))
+    return trainer_of(store, Recipe(steps=steps), config)
 
 
 def run(t: Trainer, until: int) -> list[float]:
@@ -91,7 +80,7 @@ def test_training_learns_and_the_warp_beats_the_late_frame(store: FrameStore) ->
 
 @pytest.mark.parametrize("kind", ["motion", "published", "past", "none"])
 def test_a_resumed_run_equals_an_uninterrupted_one(store: FrameStore, tmp_path: Path, kind: str) -> None:
-    config = NetworkConfig(size=SIZE, width=8, texture_size=64, warp_width=8, warp=kind)  # type: ignore[arg-type]
+    config = replace(CONFIG, warp=kind)
     whole = trainer(store, 8, config)
     straight = run(whole, 8)
     first = trainer(store, 8, config)

@@ -5,19 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from models.network.config import NetworkConfig
 from models.training.frames import FrameStore, Pictures, before_wall, stack_pictures
-from models.training.losses import GradientPyramid
-from models.training.splits import make_split
 from models.training.trainer import Recipe, Trainer
-from tests.models.conftest import SIDE
-
-CONFIG = NetworkConfig(size=SIDE, width=8, texture_size=64, warp_width=8)
+from tests.models.conftest import trainer_of
 
 
 def trainer(store: FrameStore, share: float) -> Trainer:
-    split = make_split("blocks", store.track.segment)
-    return Trainer(store, split, CONFIG, Recipe(steps=9, wall_share=share), GradientPyramid(), torch.device("cpu"))
+    return trainer_of(store, Recipe(steps=9, wall_share=share))
 
 
 def test_the_person_stays_and_the_wall_takes_the_plates_place() -> None:
@@ -71,7 +65,6 @@ def test_before_a_wall_a_mask_that_is_too_wide_is_wrong(store: FrameStore) -> No
     """Filled with the plate's colours it makes the filmed picture, and no other."""
     t = trainer(store, 1.0)
     samples, _, _, wall = t.samples()
-
     filmed = stack_pictures(samples)
     put = before_wall(filmed, wall)
     weight = torch.ones_like(filmed.matte)
