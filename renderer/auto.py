@@ -32,11 +32,13 @@ class Speed:
 class Plan:
     """team: the workers that take part. eager: no frame waits for a cache; whoever does not warp begins one, at most
     with every `warps_per_cache`-th view, so that they come evenly. Else, and with a single worker left in the team, a
-    cache serves `warps_per_cache` warps."""
+    cache serves `warps_per_cache` warps. warper: of an eager team whose memory is one, the worker that does nothing but
+    warp, from the others' caches; None: roles move."""
 
     team: frozenset[int]
     warps_per_cache: int
     eager: bool
+    warper: int | None = None
 
 
 def plan(speeds: Mapping[int, Speed | None], period_ns: int = 0) -> Plan:

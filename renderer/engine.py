@@ -99,6 +99,8 @@ def angle_degrees(a: HeadView, b: HeadView) -> float:
 class PlainEngine:
     """The networks as trained, in float32, on one torch device. Used by one thread."""
 
+    memory: object | None = None
+
     def __init__(self, avatar: Avatar, device: str, size: int | None = None, why: str = "") -> None:
         """why: the reason for not taking a faster engine, to be shown beside the device."""
         self.torch_device = torch.device(device)

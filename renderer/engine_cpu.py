@@ -78,8 +78,10 @@ class CpuEngine:
         size: int | None = None,
         dtype: torch.dtype | None = None,
         largest: Largest | None = None,
+        memory: object | None = None,
     ) -> None:
-        """largest: from `measured`, to multiply in int8; dtype must then be bfloat16, in which products come out."""
+        """largest: from `measured`, to multiply in int8; dtype must then be bfloat16, in which products come out.
+        memory: one and the same for engines that are made alike."""
         warp = avatar.network.warp
         generator = avatar.network.generator
         if unknown := unknown_to_kernels(avatar.network.config):
@@ -89,6 +91,7 @@ class CpuEngine:
         dtype = dtype or (torch.bfloat16 if has_fast_bfloat16() else torch.float32)
         if largest is not None and dtype != torch.bfloat16:
             raise ValueError(f"int8 products come out in bfloat16, not {dtype}")
+        self.memory = memory
         self.device = device_name("cpu") + (", int8" if largest is not None else "")
         self._limits = limits_of(avatar.network.view_limits)
         self.geometry = GeometryStage(avatar, s, ViewStage(avatar.rig))
@@ -202,7 +205,7 @@ class CpuEngines:
     def __call__(self) -> CpuEngine:
         """In int8 where the CPU is fast at it; in bfloat16 or float32 elsewhere, and for networks whose numbers are not
         finite. The engine's `device` says which."""
-        return CpuEngine(self._avatar, self._size, largest=self._ranges())
+        return CpuEngine(self._avatar, self._size, largest=self._ranges(), memory=self)
 
     def _ranges(self) -> Largest | None:
         if not (has_fast_bfloat16() and can_multiply_bytes()):

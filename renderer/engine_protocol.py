@@ -14,7 +14,7 @@ from renderer.messages import ViewRequest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CacheEntry:
-    """Features of one completely rendered view. `features` never leaves its device; nobody but the engine looks in."""
+    """Features of one completely rendered view. `features` never leaves its device; nobody but engines looks in."""
 
     request: ViewRequest
     features: Any
@@ -34,9 +34,12 @@ class WarpOutput:
 
 
 class Engine(Protocol):
-    """Used by exactly one thread. `device` is the true name, as shown to people ("cpu (AMD EPYC)", "cuda:0 (H200)")."""
+    """Used by exactly one thread. `device` is the true name, as shown to people ("cpu (AMD EPYC)", "cuda:0 (H200)").
+    Engines with one and the same `memory` can warp each other's caches, and go on while their maker makes the next;
+    None: a cache is for its own engine alone."""
 
     device: str
+    memory: object | None
 
     def build_cache(self, request: ViewRequest) -> CacheEntry: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from models.arkit import HeadState
 from models.camera import Camera, Crop
 from models.geometry import Pose
+
+MIN_HEAD_DEPTH_M = 1e-3  # as models.camera.head_crop has it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +37,22 @@ class ViewRequest:
     camera: Camera
     head: HeadState
     second_eye: EyeView | None = None
+
+    @property
+    def drawable(self) -> bool:
+        """Finite, and the head before each camera: a request without these could break every worker in turn."""
+        second = self.of_second_eye()
+        if second is not None and not second.drawable:
+            return False
+        head, camera, eye = self.head, self.camera, self.T_world_eye
+        numbers = [camera.fx, camera.fy, camera.cx, camera.cy, float(np.sum(head.expression)), float(np.sum(head.gaze))]
+        for pose in (eye, head.T_world_head):
+            numbers += pose.position.tolist()
+            numbers += pose.orientation.tolist()
+        # a sum is finite only if all that it is of is; numpy's isfinite takes far longer for so few numbers
+        if not math.isfinite(sum(numbers)):
+            return False
+        return float(eye.rotation[:, 2] @ (eye.position - head.T_world_head.position)) > MIN_HEAD_DEPTH_M
 
     def of_second_eye(self) -> ViewRequest | None:
         """What the second eye sees, as a request of its own; None when there is none."""

@@ -7,29 +7,24 @@ between. Hanging workers are noticed in `poll` and `wait`, which the main thread
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-
 from models.errors import UserError
-from renderer.auto import AUTO, Speed, plan
+from renderer.auto import AUTO
+from renderer.autopilot import MOVING, Autopilot
 from renderer.engine_protocol import Engine
-from renderer.messages import EyePicture, RenderedFrame, ViewRequest, WorkerFailed
-from renderer.schedule import MAX_IN_FLIGHT, Cache, Command, Deliver, Drop, Schedule, Warp
+from renderer.messages import RenderedFrame, ViewRequest, WorkerFailed
+from renderer.schedule import MAX_IN_FLIGHT, Cache, Command, Deliver, Drop, HandOver, Schedule, Warp
 from renderer.stats import PoolStats, WorkerStatus
-from renderer.worker import CacheDone, CacheJob, Times, WarpDone, WarpJob, Worker
+from renderer.worker import CacheDone, CacheJob, Times, WarpDone, WarpJob, Worker, frame_of
 
 POOL_FULL = "pool full"
 INVALID = "invalid request"
 CLOSED = "pool closed"
-MIN_HEAD_DEPTH_M = 1e-3  # as models.camera.head_crop has it
 _CACHE_HISTORY = 256
-_MEASURED = 3  # jobs of each kind before a worker's speed counts: its first one compiles
-_ASK_AGAIN = 256  # caches, after which who stays out of an automatic plan is measured anew
 _MAX_EVENTS = 64  # failures kept for a main thread that does not poll
 
 
@@ -57,10 +52,8 @@ class RendererPool:
         self.lock = threading.Lock()
         self._schedule = Schedule(len(engine_factories), warps_per_cache or 1)
         self._auto = warps_per_cache == AUTO
-        self._period_ns = 0
+        self._autopilot = Autopilot(len(engine_factories))
         self._resting: frozenset[int] = frozenset()
-        self._team = frozenset(range(len(engine_factories)))  # of the automatic plan
-        self._asked_again = 0  # how many caches there were when all were last measured anew
         self._factories = list(engine_factories)
         self._hang_ns = int(hang_timeout_s * 1e9)
         self._hang_factor = hang_factor
@@ -71,6 +64,7 @@ class RendererPool:
         self._changed = threading.Condition(self.lock)  # something can be polled, or a worker is ready or gone
         self._requests: dict[int, tuple[ViewRequest, int]] = {}  # accepted, not warped: with the time of `submit`
         self._latest: ViewRequest | None = None
+        self._complete: dict[int, CacheDone] = {}  # caches, by the worker that warps them
         self._warped: dict[int, RenderedFrame] = {}  # waiting for earlier frames
         self._frames: deque[RenderedFrame] = deque()  # to be polled
         self._events: deque[WorkerFailed] = deque(maxlen=_MAX_EVENTS)
@@ -116,7 +110,7 @@ class RendererPool:
                 raise ValueError(f"frame {request.frame_id} after {self._latest.frame_id}: frame ids must increase")
             self._submitted += 1
             reason = CLOSED if self._closed else None
-            if reason is None and not _is_drawable(request):
+            if reason is None and not request.drawable:
                 reason = INVALID
             if reason is None and self._in_flight() >= self._max_in_flight:
                 reason = POOL_FULL
@@ -137,7 +131,7 @@ class RendererPool:
         """Put a newer view in the place of one that no worker has taken up yet, known by its frame id. False, and
         nothing is changed, when it is too late for that or the view cannot be drawn."""
         with self.lock:
-            if not self._schedule.waits(request.frame_id) or not _is_drawable(request):
+            if not self._schedule.waits(request.frame_id) or not request.drawable:
                 return False
             self._requests[request.frame_id] = (request, self._requests[request.frame_id][1])
             if self._latest is not None and self._latest.frame_id == request.frame_id:
@@ -188,7 +182,7 @@ class RendererPool:
     def set_display_period(self, period_ns: int) -> None:
         """What AUTO is to be on time for: a picture each `period_ns`; 0: frames are drawn as fast as can be."""
         with self.lock:
-            self._period_ns = period_ns
+            self._autopilot.set_period(period_ns)
             self._replan()
 
     def set_at_work(self, count: int | None) -> None:
@@ -209,6 +203,7 @@ class RendererPool:
                 warps_per_cache=self.warps_per_cache,
                 workers=tuple(self._status(w) for w in self._workers),
                 caches=self._caches,
+                division=self._autopilot.division if self._auto else MOVING,
                 cache_durations=tuple(self._cache_durations),
             )
 
@@ -242,6 +237,7 @@ class RendererPool:
                 self._dropped[CLOSED] += lost
             self._requests.clear()
             self._warped.clear()
+            self._complete.clear()
             self._changed.notify_all()
         end = time.monotonic() + timeout_s
         for worker in [*self._workers, *self._abandoned]:
@@ -250,6 +246,7 @@ class RendererPool:
     # --- the workers' side (renderer.worker.Owner): the lock is held ---
 
     def worker_ready(self, worker: Worker) -> None:
+        self._complete.pop(worker.index, None)
         self._carry_out(self._schedule.restored(worker.index))
         self._replan()
         self._changed.notify_all()
@@ -258,16 +255,20 @@ class RendererPool:
         if isinstance(result, CacheDone):
             self._caches += 1
             self._cache_durations.append(result.duration_ns)
+            self._complete[worker.index] = result
             self._carry_out(self._schedule.cached(worker.index))
             self._replan()
             return
         request, _ = self._requests.pop(result.job.request.frame_id)
-        self._warped[request.frame_id] = _frame(result, worker.device)
+        self._warped[request.frame_id] = frame_of(result, worker.device)
+        if self._autopilot.warped(result.end_ns - result.job.submitted_ns):
+            self._replan()
         self._carry_out(self._schedule.warped(worker.index))
 
     def worker_failed(self, worker: Worker, reason: str) -> None:
         worker.error = reason
         worker.job = None
+        self._complete.pop(worker.index, None)
         self._events.append(WorkerFailed(worker.index, worker.device, reason, self._clock()))
         self._carry_out(self._schedule.failed(worker.index))
         self._replan()
@@ -282,18 +283,16 @@ class RendererPool:
         """AUTO: who takes part, and how often a cache is begun, by what the workers have shown so far."""
         if not self._auto or self._closed:
             return
-        if self._caches - self._asked_again >= _ASK_AGAIN:
-            self._asked_again = self._caches
+        if self._autopilot.to_measure_anew(self._caches):
             for worker in self._workers:
-                if worker.index not in self._team:
+                if worker.index not in self._autopilot.team:
                     worker.cache_times, worker.warp_times = Times(), Times()
         alive = [w for w in self._workers if self._schedule.role(w.index) != "dead"]
         alive = [w for w in alive if w.index not in self._resting] or alive
-        speeds = {w.index: _speed(w) for w in alive}
+        speeds = {w.index: w.speed for w in alive}
         if speeds:
-            chosen = plan(speeds, self._period_ns)
-            self._team = chosen.team
-            self._carry_out(self._schedule.follow(chosen))
+            memories = [worker.memory for worker in self._workers]
+            self._carry_out(self._schedule.follow(self._autopilot.plan(speeds, memories)))
 
     def _in_flight(self) -> int:
         return self._schedule.in_flight + len(self._frames) if not self._closed else len(self._frames)
@@ -303,10 +302,15 @@ class RendererPool:
             match command:
                 case Cache(worker):
                     assert self._latest is not None and self._latest.frame_id == command.frame_id
+                    self._complete.pop(worker, None)  # its memory is free before the next one is made
                     self._workers[worker].give(CacheJob(self._latest))
+                case HandOver(worker, to):
+                    self._complete[to] = self._complete.pop(worker)
                 case Warp(worker, frame_id, cache_frame_id):
                     request, submitted = self._requests[frame_id]
-                    job = WarpJob(request, cache_frame_id, submitted, self._clock(), self._schedule.warps_per_cache)
+                    cache = self._complete[worker]
+                    assert cache.entry.request.frame_id == cache_frame_id, "a warp needs its complete cache"
+                    job = WarpJob(request, cache, submitted, self._clock(), self._schedule.warps_per_cache)
                     self._workers[worker].give(job)
                 case Deliver(frame_id):
                     self._frames.append(self._warped.pop(frame_id))
@@ -349,60 +353,3 @@ class RendererPool:
             warp_ms=None if warp_ns is None else warp_ns / 1e6,
             restarts=self._restarts[worker.index],
         )
-
-
-def _speed(worker: Worker) -> Speed | None:
-    """None: too little is known yet."""
-    caches, warps = worker.cache_times, worker.warp_times
-    if min(len(caches.recent), len(warps.recent)) < _MEASURED or not (caches.median_ns and warps.median_ns):
-        return None
-    return Speed(caches.median_ns, warps.median_ns)
-
-
-def _frame(done: WarpDone, device: str) -> RenderedFrame:
-    request, output, other = done.job.request, done.output, done.second
-    durations = dict(output.durations_ns)
-    if other is not None:
-        durations["second eye"] = sum(other.durations_ns.values())
-    stamps = {
-        "pose": request.pose_time_ns,
-        "submitted": done.job.submitted_ns,
-        "dispatched": done.job.dispatched_ns,
-        "worker_start": done.start_ns,
-    }
-    moment = done.start_ns
-    for stage, duration in durations.items():  # the engine lists its stages in order
-        moment += duration
-        stamps[stage] = moment
-    stamps["worker_end"] = done.end_ns
-    return RenderedFrame(
-        frame_id=request.frame_id,
-        request=request,
-        rgba=output.rgba,
-        crop=output.crop,
-        device=device,
-        warps_per_cache=done.job.warps_per_cache,
-        cache_frame_id=done.cache.frame_id,
-        cache_age_ns=request.display_time_ns - done.cache.display_time_ns,
-        warp_degrees=output.warp_degrees,
-        stamps_ns=stamps,
-        durations_ns={**durations, "queue": done.start_ns - done.job.submitted_ns, "cache": done.cache_ns},
-        second=None if other is None else EyePicture(other.rgba, other.crop, other.depth),
-        depth=output.depth,
-    )
-
-
-def _is_drawable(request: ViewRequest) -> bool:
-    """Finite, and the head before each camera: a request without these could break every worker in turn."""
-    second = request.of_second_eye()
-    if second is not None and not _is_drawable(second):
-        return False
-    head, camera, eye = request.head, request.camera, request.T_world_eye
-    numbers = [camera.fx, camera.fy, camera.cx, camera.cy, float(np.sum(head.expression)), float(np.sum(head.gaze))]
-    for pose in (eye, head.T_world_head):
-        numbers += pose.position.tolist()
-        numbers += pose.orientation.tolist()
-    # a sum is finite only if all that it is of is; numpy's isfinite takes far longer for so few numbers
-    if not math.isfinite(sum(numbers)):
-        return False
-    return float(eye.rotation[:, 2] @ (eye.position - head.T_world_head.position)) > MIN_HEAD_DEPTH_M

@@ -4,7 +4,7 @@ As in the paper, each cache serves K warps, the caching role moves from worker t
 worker. Unlike the paper, nothing waits for one particular worker: a frame that finds the newest cache used up sets any
 idle worker to caching, so that a slow or dead worker costs its own share only, and two workers are never idle together
 while a frame waits. Frames leave in the order in which they came. `follow` takes a plan of `renderer.auto` in the place
-of K.
+of K; where workers share their memory, such a plan may name one that does nothing but warp, and caches go over to it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ class Warp:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """`worker`'s complete cache is `to`'s from now on, in the place of what that one held."""
+
+    worker: int
+    to: int
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Frame `frame_id` is warped and its turn has come."""
 
@@ -52,7 +60,7 @@ class Drop:
     reason: str
 
 
-Command = Cache | Warp | Deliver | Drop
+Command = Cache | Warp | HandOver | Deliver | Drop
 
 
 @dataclass(slots=True)
@@ -189,6 +197,11 @@ class Schedule:
         eager = self._plan is not None and self._plan.eager and len(team) > 1
         complete = [i for i, w in enumerate(self._workers) if w.cache is not None]
         holder = max(complete, key=lambda i: (self._cached_frame(i), self._workers[i].completed), default=None)
+        warper = self._plan.warper if eager and self._plan is not None and self._plan.warper in team else None
+        if warper is not None and holder not in (None, warper):
+            self._hand_over(holder, warper)
+            commands.append(HandOver(holder, warper))
+            holder = warper
         if self._pending and self._usable(holder, eager) and self._workers[holder].idle:
             self._count(self._pending[0])
             w = self._workers[holder]
@@ -206,6 +219,7 @@ class Schedule:
         none = not any(w.cache is not None or w.building is not None for w in self._workers)
         # the newest cache's holder gives it up only when it is used up
         idle = [i for i in team if self._workers[i].idle and not (i == holder and self._usable(holder, eager))]
+        idle = [i for i in idle if i != warper]
         if eager:  # begun between two views, a cache would be that much older when it is first used
             newest = max(max(self._cached_frame(i), self._building(i)) for i in team)
             wanted = newest < 0 or (new_view and self._latest >= newest + self._k)
@@ -223,6 +237,11 @@ class Schedule:
             self._done.remove(self._order[0])
             commands.append(Deliver(self._order.popleft()))
         return commands
+
+    def _hand_over(self, worker: int, to: int) -> None:
+        giver, taker = self._workers[worker], self._workers[to]
+        taker.cache, taker.completed, taker.uses = giver.cache, giver.completed, giver.uses
+        giver.cache = None
 
     def _cached_frame(self, worker: int) -> int:
         """The frame that `worker`'s complete cache shows; -1 without one."""

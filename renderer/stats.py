@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from renderer.autopilot import MOVING
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
@@ -25,7 +27,7 @@ class PoolStats:
     """Counted since the start; every submitted frame is delivered, dropped for a reason, or in flight.
 
     in_flight: accepted, and not yet taken with `poll`. cache_durations: ns of the last 256 caches of all workers,
-    oldest first; caches: how many there were in all.
+    oldest first; caches: how many there were in all. division: of the work, as `renderer.autopilot` names it.
     """
 
     submitted: int
@@ -35,6 +37,7 @@ class PoolStats:
     warps_per_cache: int
     workers: tuple[WorkerStatus, ...]
     caches: int = 0
+    division: str = MOVING
     cache_durations: tuple[int, ...] = field(default=())
 
     @property

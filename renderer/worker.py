@@ -12,14 +12,16 @@ from typing import Protocol
 
 import torch
 
+from renderer.auto import Speed
 from renderer.engine_protocol import CacheEntry, Engine, WarpOutput
-from renderer.messages import ViewRequest
+from renderer.messages import EyePicture, RenderedFrame, ViewRequest
 
 log = logging.getLogger(__name__)
 
 RETURNED_NAN = "returned NaN"
 _WAKE_S = 1.0  # no wait is without an end; this one only looks whether there is something to do
 _HISTORY = 32  # jobs that a median is taken over
+_MEASURED = 3  # jobs of each kind before a worker's speed counts: its first one compiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,25 +30,26 @@ class CacheJob:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CacheDone:
+    entry: CacheEntry
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WarpJob:
+    """cache: complete, of this worker or of one that shares its memory."""
+
     request: ViewRequest
-    cache_frame_id: int
+    cache: CacheDone
     submitted_ns: int
     dispatched_ns: int
     warps_per_cache: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CacheDone:
-    duration_ns: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class WarpDone:
     job: WarpJob
     output: WarpOutput
-    cache: ViewRequest  # of the cache that was warped
-    cache_ns: int  # how long that cache took
     start_ns: int
     end_ns: int
     second: WarpOutput | None = None  # the second eye's
@@ -93,6 +96,7 @@ class Worker:
     ) -> None:
         self.index = index
         self.device = ""
+        self.memory: object | None = None  # as its engine has it
         self.ready = False
         self.stopped = False  # asked to end, or failed: whatever it still returns is ignored
         self.hung = False  # given up until its job returns
@@ -106,13 +110,19 @@ class Worker:
         self._clock = clock
         self._torch_threads = torch_threads
         self._wake = threading.Condition(owner.lock)
-        self._cache: CacheEntry | None = None  # this and the engine belong to the thread
-        self._cache_ns = 0
         self._thread = threading.Thread(target=self._run, name=f"visavis-worker-{index}", daemon=True)
 
     @property
     def usable(self) -> bool:
         return self.ready and not (self.stopped or self.hung)
+
+    @property
+    def speed(self) -> Speed | None:
+        """None: too little is known yet."""
+        caches, warps = self.cache_times, self.warp_times
+        if min(len(caches.recent), len(warps.recent)) < _MEASURED or not (caches.median_ns and warps.median_ns):
+            return None
+        return Speed(caches.median_ns, warps.median_ns)
 
     def start(self) -> None:
         self.started_ns = self._clock()
@@ -146,7 +156,6 @@ class Worker:
             log.debug("worker %d failed", self.index, exc_info=True)
             self._fail(reason)
         finally:
-            self._cache = None
             if engine is not None:
                 try:
                     engine.close()
@@ -158,7 +167,7 @@ class Worker:
         with lock:
             if self.stopped:
                 return
-            self.device, self.ready, self.hung = engine.device, True, False
+            self.device, self.memory, self.ready, self.hung = engine.device, engine.memory, True, False
             self._owner.worker_ready(self)
         while True:
             with lock:
@@ -167,37 +176,39 @@ class Worker:
                 if self.stopped or self.job is None:
                     return
                 job = self.job
-            result = self._work(engine, job)
-            if isinstance(result, WarpDone) and not result.finite:
-                self._fail(RETURNED_NAN)
+            # no name here keeps the result: old features go before new ones come
+            if not self._report(engine, self._work(engine, job)):
                 return
-            with lock:
-                if self.stopped:
-                    return
-                if self.hung:
-                    self.hung, self._cache = False, None
-                    self._owner.worker_ready(self)
-                    continue
-                self.job, self.device = None, engine.device  # an engine may have to say something new
-                if isinstance(result, CacheDone):
-                    self.cache_times.add(result.duration_ns)
-                else:
-                    self.warp_times.add(result.end_ns - result.start_ns)
-                self._owner.worker_done(self, result)
+
+    def _report(self, engine: Engine, result: CacheDone | WarpDone) -> bool:
+        """False: that was the last one."""
+        if isinstance(result, WarpDone) and not result.finite:
+            self._fail(RETURNED_NAN)
+            return False
+        with self._owner.lock:
+            if self.stopped:
+                return False
+            if self.hung:
+                self.hung = False
+                self._owner.worker_ready(self)
+                return True
+            self.job, self.device = None, engine.device  # an engine may have to say something new
+            if isinstance(result, CacheDone):
+                self.cache_times.add(result.duration_ns)
+            else:
+                self.warp_times.add(result.end_ns - result.start_ns)
+            self._owner.worker_done(self, result)
+        return True
 
     def _work(self, engine: Engine, job: CacheJob | WarpJob) -> CacheDone | WarpDone:
         start = self._clock()
         if isinstance(job, CacheJob):
-            self._cache = None  # the old features go before the new ones come
-            self._cache = engine.build_cache(job.request.of_cache())
-            self._cache_ns = self._clock() - start
-            return CacheDone(self._cache_ns)
-        cache = self._cache
-        assert cache is not None and cache.request.frame_id == job.cache_frame_id, "a warp needs its complete cache"
-        output = engine.warp(cache, job.request)
+            entry = engine.build_cache(job.request.of_cache())
+            return CacheDone(entry, self._clock() - start)
+        output = engine.warp(job.cache.entry, job.request)
         other_eye = job.request.of_second_eye()
-        second = None if other_eye is None else engine.warp(cache, other_eye)
-        return WarpDone(job, output, cache.request, self._cache_ns, start, self._clock(), second)
+        second = None if other_eye is None else engine.warp(job.cache.entry, other_eye)
+        return WarpDone(job, output, start, self._clock(), second)
 
     def _fail(self, reason: str) -> None:
         with self._owner.lock:
@@ -210,3 +221,37 @@ def _describe(error: Exception) -> str:
     """One line for the overlay."""
     text = " ".join(str(error).split())
     return f"raised: {type(error).__name__}: {text[:300]}" if text else f"raised: {type(error).__name__}"
+
+
+def frame_of(done: WarpDone, device: str) -> RenderedFrame:
+    request, output, other = done.job.request, done.output, done.second
+    cached, cache_ns = done.job.cache.entry.request, done.job.cache.duration_ns
+    durations = dict(output.durations_ns)
+    if other is not None:
+        durations["second eye"] = sum(other.durations_ns.values())
+    stamps = {
+        "pose": request.pose_time_ns,
+        "submitted": done.job.submitted_ns,
+        "dispatched": done.job.dispatched_ns,
+        "worker_start": done.start_ns,
+    }
+    moment = done.start_ns
+    for stage, duration in durations.items():  # the engine lists its stages in order
+        moment += duration
+        stamps[stage] = moment
+    stamps["worker_end"] = done.end_ns
+    return RenderedFrame(
+        frame_id=request.frame_id,
+        request=request,
+        rgba=output.rgba,
+        crop=output.crop,
+        device=device,
+        warps_per_cache=done.job.warps_per_cache,
+        cache_frame_id=cached.frame_id,
+        cache_age_ns=request.display_time_ns - cached.display_time_ns,
+        warp_degrees=output.warp_degrees,
+        stamps_ns=stamps,
+        durations_ns={**durations, "queue": done.start_ns - done.job.submitted_ns, "cache": cache_ns},
+        second=None if other is None else EyePicture(other.rgba, other.crop, other.depth),
+        depth=output.depth,
+    )

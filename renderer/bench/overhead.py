@@ -37,6 +37,7 @@ def sphere(n: int = 71) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 class RasterEngine:
     device = "cpu"
+    memory: object | None = None
 
     def __init__(self, work: bool = True) -> None:
         self.work = work

@@ -49,6 +49,8 @@ class _Features(NamedTuple):
 class GpuEngine:
     """Motion-warp avatars on one card (or, for tests, on CPU tensors). Used by one thread; memory is taken once."""
 
+    memory: object | None = None
+
     def __init__(
         self,
         avatar: Avatar,

@@ -115,6 +115,7 @@ class DiscEngine:
     """Draws `disc` in a real pool. Indices in `fail` raise."""
 
     fail: set[int] = set()
+    memory: object | None = None
 
     def __init__(self, index: int) -> None:
         self.index = index

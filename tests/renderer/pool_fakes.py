@@ -32,11 +32,13 @@ def view(frame_id: int, **changes: object) -> ViewRequest:
 
 @dataclass
 class FakeEngine:
-    """Sleeps on an Event; checks that one thread alone uses it and that caches are its own."""
+    """Sleeps on an Event; checks that one thread alone uses it and that caches are its own, or of its memory."""
 
     device: str = "fake"
+    memory: object | None = None
     cache_s: float = 0.004
     warp_s: float = 0.001
+    others_warp_s: float | None = None  # of a cache that another engine made
     fault: str | None = None  # set by a test: "raise", "hang", "nan", "nan cache"; happens at the next job
     closed: bool = False
     jobs: list[str] = field(default_factory=list)
@@ -64,8 +66,10 @@ class FakeEngine:
         return CacheEntry(request, self)
 
     def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
-        assert cache.features is self
-        fault = self._work("warp", self.warp_s)
+        maker = cache.features
+        assert isinstance(maker, FakeEngine)
+        assert maker is self or (self.memory is not None and maker.memory is self.memory)
+        fault = self._work("warp", self.warp_s if maker is self or self.others_warp_s is None else self.others_warp_s)
         rgba = np.full((2, 2, 4), request.frame_id % 256, np.uint8)
         return WarpOutput(rgba, Crop(32, 32, 20, 2), 1.5, fault != "nan", {"raster": 100, "warp": 900})
 
@@ -76,8 +80,9 @@ class FakeEngine:
 class Session:
     """A pool over fake engines with what came out of it."""
 
-    def __init__(self, workers: int = 2, **options: object) -> None:
+    def __init__(self, workers: int = 2, memory: object | None = None, **options: object) -> None:
         self.engines: list[FakeEngine] = []
+        self.memory = memory
         settings: dict = {"hang_timeout_s": 30.0, "max_in_flight": 3, **options}
         self.pool = RendererPool([self.factory(i) for i in range(workers)], **settings)
         self.frame_id = 0
@@ -88,7 +93,7 @@ class Session:
 
     def factory(self, index: int) -> Callable[[], FakeEngine]:
         def make() -> FakeEngine:
-            engine = FakeEngine(f"fake:{index}")
+            engine = FakeEngine(f"fake:{index}", self.memory)
             self.engines.append(engine)
             return engine
 

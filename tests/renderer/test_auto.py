@@ -136,6 +136,70 @@ def test_k_by_hand_ends_the_plan() -> None:
     assert max(run.uses) == 1
 
 
+def dedicated(workers: int, warper: int) -> Workers:
+    run = Workers(workers, 1)
+    run.apply(run.schedule.follow(Plan(frozenset(range(workers)), 1, True, warper)))
+    return run
+
+
+def test_one_warps_and_the_other_caches_and_neither_does_what_is_the_others() -> None:
+    run = dedicated(2, 0)
+    run.request(0)
+    assert run.jobs == {1: Cache(1, 0)}
+    assert run.finish(1) == [Warp(0, 0, 0)]
+    run.finish(0)
+    run.request(1)
+    assert run.jobs == {0: Warp(0, 1, 0), 1: Cache(1, 1)}, "what is warped stays while the next one is made"
+    run.finish(0)
+    run.request(2)
+    run.finish(1)
+    assert run.jobs == {0: Warp(0, 2, 0)}, "a cache is begun with a new view, not with an old one"
+    run.finish(0)
+    run.request(3)
+    assert run.jobs == {0: Warp(0, 3, 1), 1: Cache(1, 3)}, "the newest cache is warped, whoever made it"
+
+
+def test_a_frame_that_is_drawn_keeps_its_cache_when_a_newer_one_comes() -> None:
+    run = dedicated(2, 0)
+    run.request(0)
+    run.finish(1)
+    run.request(1)
+    run.finish(1)  # while frame 0 is still being warped
+    run.finish(0)
+    assert run.jobs[0] == Warp(0, 1, 1)
+    assert run.cached_frame == {0: 0, 1: 1}
+
+
+def test_roles_that_move_and_a_dedicated_warp_follow_one_another_without_a_gap() -> None:
+    run = dedicated(2, 0)
+    frame = 0
+    for turn in range(12):
+        run.apply(run.schedule.follow(Plan(frozenset({0, 1}), 1, True, (None, 0, None, 1)[turn % 4])))
+        for _ in range(5):
+            run.request(frame)
+            assert turn == 0 or run.schedule.role(0) == "warping" or run.schedule.role(1) == "warping"
+            frame += 1
+            while run.jobs:
+                run.finish(max(run.jobs))
+    assert run.delivered == list(range(frame))
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_other_goes_on_alone_when_the_warper_or_the_maker_of_its_cache_is_lost(lost: int) -> None:
+    run = dedicated(2, 0)
+    run.request(0)
+    run.finish(1)
+    run.finish(0)
+    run.fail(lost)
+    for frame in range(1, 9):
+        run.request(frame)
+        while run.jobs:
+            run.finish(min(run.jobs))
+    assert run.delivered == list(range(9)), "a cache in the shared memory outlives its maker; else a new one is made"
+    if lost == 1:
+        assert run.cached_frame[1] == 0
+
+
 @pytest.mark.parametrize("seed", range(80))
 def test_laws_hold_while_plans_change(seed: int) -> None:
     rng = random.Random(seed)
@@ -151,7 +215,8 @@ def test_laws_hold_while_plans_change(seed: int) -> None:
             run.apply(run.schedule.restored(rng.choice(dead)))
         elif dice < 0.15:
             team = frozenset(rng.sample(range(count), rng.randint(0, count)))
-            run.apply(run.schedule.follow(Plan(team, rng.randint(1, 4), rng.random() < 0.7)))
+            warper = rng.choice([*team, None])
+            run.apply(run.schedule.follow(Plan(team, rng.randint(1, 4), rng.random() < 0.7, warper)))
         elif dice < 0.18:
             run.schedule.warps_per_cache = rng.randint(1, 4)
         elif dice < 0.6 and run.schedule.in_flight < 5:

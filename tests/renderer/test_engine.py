@@ -1,4 +1,5 @@
 import copy
+import threading
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -37,6 +38,30 @@ def test_fast_and_plain_engine_draw_the_same(
         assert astuple(a.crop) == pytest.approx(astuple(b.crop)) and a.finite and b.finite
         assert a.warp_degrees == pytest.approx(b.warp_degrees, abs=1e-3)  # the arc cosine of a float32
         assert a.rgba.std() > 5, "the picture is not empty"
+
+
+def test_one_engine_warps_what_another_made_and_goes_on_while_the_next_is_made(
+    avatar: Avatar, request_at: Callable[[int], ViewRequest]
+) -> None:
+    """What the pool does where a worker is dedicated to warping: not a bit differs from an engine that does both."""
+    make = CpuEngines(avatar)
+    maker, warper, both = make(), make(), make()
+    assert maker.memory is warper.memory is not None and CpuEngines(avatar)().memory is not maker.memory
+    expected = [both.warp(both.build_cache(request_at(3)), request_at(shown)).rgba for shown in range(12)]
+    cache, stop = maker.build_cache(request_at(3)), threading.Event()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            maker.build_cache(request_at(15))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        drawn = [warper.warp(cache, request_at(shown)).rgba for shown in range(12)]
+    finally:
+        stop.set()
+        thread.join(30.0)
+    assert all((a == b).all() for a, b in zip(drawn, expected, strict=True))
 
 
 @pytest.mark.needs("int8")

@@ -13,6 +13,7 @@ from models.arkit import HeadState
 from models.errors import UserError
 from models.geometry import Pose
 from renderer.auto import AUTO
+from renderer.autopilot import DEDICATED, MOVING
 from renderer.engine_protocol import CacheEntry
 from renderer.messages import ViewRequest
 from renderer.pool import CLOSED, INVALID, POOL_FULL, RendererPool
@@ -76,6 +77,51 @@ def test_automatic_leaves_a_slow_device_out_until_it_has_to_stand_in(session: Ca
     s.run_until_failure()
     s.run(5)
     assert s.frames[-1].device == "fake:0"
+    s.check_books()
+
+
+@pytest.mark.parametrize(("others_s", "division"), [(0.001, DEDICATED), (0.02, MOVING)])
+def test_where_memory_is_shared_the_faster_division_of_the_work_is_found(
+    session: Callable[..., Session], others_s: float, division: str
+) -> None:
+    s = session(2, memory="one", warps_per_cache=AUTO)
+    for engine in s.engines:
+        engine.warp_s, engine.others_warp_s = 0.005, others_s
+    for _ in range(80):
+        s.run(5)
+        if s.frames and s.pool.stats().division == division:
+            break
+    assert s.pool.stats().division == division
+    caches = s.pool.stats().caches
+    s.run(5)
+    s.run(60)
+    warpers = {f.device for f in s.frames[-60:]}
+    assert len(warpers) == (1 if division == DEDICATED else 2)
+    assert s.pool.stats().caches > caches + 5, "the other one caches"
+    assert len({f.cache_frame_id for f in s.frames[-60:]}) > 5, "and what it makes is warped"
+    s.check_books()
+    assert [f.frame_id for f in s.frames] == s.accepted and not s.failures
+
+
+@pytest.mark.parametrize("who", ["warper", "maker"])
+def test_a_dedicated_warper_or_its_maker_fails_and_the_other_goes_on(session: Callable[..., Session], who: str) -> None:
+    s = session(2, memory="one", warps_per_cache=AUTO)
+    for engine in s.engines:
+        engine.warp_s, engine.others_warp_s = 0.005, 0.001
+    while s.pool.stats().division != DEDICATED:
+        s.run(5)
+        assert len(s.frames) < 400
+    s.run(10)
+    warper = int(s.frames[-1].device[-1])
+    lost = warper if who == "warper" else 1 - warper
+    s.engine(lost).fault = "raise"
+    s.run_until_failure()
+    s.run(20)
+    assert {f.device for f in s.frames[-10:]} == {f"fake:{1 - lost}"}
+    assert s.pool.stats().division == MOVING
+    assert s.pool.restart_worker(lost)
+    s.run(60)
+    assert not s.failures[1:] and s.pool.stats().alive == 2
     s.check_books()
 
 

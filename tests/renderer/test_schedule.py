@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from renderer.schedule import NO_WORKER, WORKER_FAILED, Cache, Command, Deliver, Drop, Schedule, Warp
+from renderer.schedule import NO_WORKER, WORKER_FAILED, Cache, Command, Deliver, Drop, HandOver, Schedule, Warp
 
 
 class Workers:
@@ -40,6 +40,10 @@ class Workers:
                 case Drop(frame_id, reason):
                     assert frame_id not in self.dropped and frame_id not in self.delivered
                     self.dropped[frame_id] = reason
+                case HandOver(worker, to):
+                    assert self.caches[worker] >= self.caches.get(to, -1), "a newer cache gives way to an older one"
+                    self.caches[to] = self.caches.pop(worker)
+                    self._built[to] = self._built[worker]
                 case Cache(worker) | Warp(worker):
                     assert worker not in self.jobs, "two jobs at a time"
                     assert self.schedule.role(worker) == ("caching" if isinstance(c, Cache) else "warping")

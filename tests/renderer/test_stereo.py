@@ -35,7 +35,7 @@ class Recorded:
     """An engine whose requests are kept."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.device = engine, engine.device
+        self.engine, self.device, self.memory = engine, engine.device, engine.memory
         self.caches: list[ViewRequest] = []
         self.warps: list[ViewRequest] = []
 

@@ -39,6 +39,7 @@ class BeaconEngine:
     """A soft red dot where the nose's tip projects to, in the window that every engine draws; nothing else."""
 
     device = "cpu (beacon)"
+    memory: object | None = None
     size = 256
 
     def build_cache(self, request: ViewRequest) -> CacheEntry:
