@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from renderer.autopilot import DEDICATED
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -101,10 +103,11 @@ def _pool(report: Mapping[str, Any]) -> Table:
     for workers, result in report["pool"].items():
         for k, row in result["warps_per_cache"].items():
             latency, model = row["latency_ms"], row["model_latency_ms"]
+            dedicated = row.get("division") == DEDICATED
             rows.append(
                 (
                     workers,
-                    k,
+                    f"{k}, {DEDICATED}" if dedicated else k,
                     f"{row['fps']:.1f}",
                     f"{row['model_fps']:.1f}",
                     f"{100 * row['model_fps_off']:+.0f} %",

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 Activation = Literal["none", "relu"]
 
 
-def can_prepack() -> bool:
-    """Whether this torch has oneDNN's operators for weights that were laid out beforehand."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+def can_prepack(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch has oneDNN's operators for weights that were laid out beforehand, and takes `dtype` on this
+    processor: bfloat16 only where there is AVX-512 or better."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class Convolution:
@@ -45,7 +48,7 @@ class Convolution:
         self.out_channels = len(weight)
         self.bias = bias.detach().to(dtype).contiguous()
         self._padding, self._stride = conv.padding, conv.stride
-        self._prepacked = can_prepack() if prepack is None else prepack
+        self._prepacked = can_prepack(dtype) if prepack is None else prepack
         self._weight: Any = weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
         if self._prepacked:
             shape = [1, weight.shape[1], height, width]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from models.errors import UserError
@@ -95,6 +95,7 @@ class _Machine:
         asking: Asking,
         source: random.Random,
         sharing: Sharing | None,
+        dedicated: bool,
     ) -> None:
         self.workers, self.asking, self.source, self.sharing = workers, asking, source, sharing
         self.schedule = Schedule(len(workers), warps_per_cache or 1)
@@ -109,7 +110,10 @@ class _Machine:
             speeds: dict[int, Speed | None] = {
                 i: Speed(median(w.cache_ns), asking.eyes * median(w.warp_ns)) for i, w in enumerate(workers)
             }
-            self.carry_out(self.schedule.follow(plan(speeds, asking.period_ns)))
+            chosen = plan(speeds, asking.period_ns)
+            if dedicated and chosen.eager:
+                chosen = replace(chosen, warper=min(chosen.team))
+            self.carry_out(self.schedule.follow(chosen))
 
     def carry_out(self, commands: list[Command]) -> None:
         for command in commands:
@@ -160,16 +164,18 @@ def predict(
     frames: int = 600,
     seed: int = 0,
     sharing: Sharing | None = None,
+    dedicated: bool = False,
 ) -> Prediction:
     """workers: what each takes alone. warps_per_cache: K, or `renderer.auto.AUTO`. sharing: None for workers that do
-    not touch each other, such as GPUs. Raises UserError for no worker, too many, or too few frames."""
+    not touch each other, such as GPUs. dedicated: AUTO found that one worker should do nothing but warp. Raises
+    UserError for no worker, too many, or too few frames."""
     asking = asking or Asking()
     if not 1 <= len(workers) <= MAX_WORKERS or frames <= 2 * WARM_UP:
         raise UserError(
             f"the model takes 1 to {MAX_WORKERS} workers and more than {2 * WARM_UP} frames, not {len(workers)} and "
             f"{frames}"
         )
-    machine = _Machine(workers, warps_per_cache, asking, random.Random(seed), sharing)
+    machine = _Machine(workers, warps_per_cache, asking, random.Random(seed), sharing, dedicated)
     asked = _paced(machine, frames) if asking.period_ns else _free(machine, frames)
     return _summary(machine, asked, frames)
 

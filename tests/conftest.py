@@ -64,6 +64,12 @@ def _has_int8() -> bool:
     return has_byte_products()
 
 
+def _has_vnni() -> bool:
+    from renderer.cpu_bytes import can_multiply_bytes
+
+    return can_multiply_bytes()
+
+
 def _has_camera() -> bool:
     return any(Path("/dev").glob("video*"))
 
@@ -74,6 +80,7 @@ UNINSTALLABLE: dict[str, Callable[[], bool]] = {
     "cuda": _has_cuda,
     "triton": lambda: importlib.util.find_spec("triton") is not None,  # Linux only; the test extra has it there
     "int8": _has_int8,  # oneDNN's operators, of torch on Intel's and AMD's processors
+    "vnni": _has_vnni,  # the same in hardware: without it a large network takes minutes
     "camera": _has_camera,
     "shared": SHARED.is_dir,
     "bpy": lambda: importlib.util.find_spec("bpy") is not None,  # wants another numpy: assets/performer/README.md

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from models.avatar_file import Avatar
 from models.errors import UserError
 from renderer.auto import AUTO
+from renderer.autopilot import DEDICATED, TRYING
 from renderer.bench.samples import DISTANCE, percentiles_ms, request_at
 from renderer.engine import engine_factories
 from renderer.engine_protocol import Engine
@@ -25,6 +27,7 @@ from renderer.pool import RendererPool
 from renderer.pool_model import Asking, Durations, Prediction, Sharing, predict
 
 WARM_UP_FRAMES = 30
+MOST_TRIED = 600  # frames that AUTO may take to find how to divide the work
 ROUNDS = 5
 START_S, FRAME_S = 120.0, 30.0
 WARPS = (1, 2, 3, 4, AUTO)
@@ -90,8 +93,9 @@ def service_samples(factories: Sequence[Callable[[], Engine]], avatar: Avatar, s
 def measure_pool(
     factories: Sequence[Callable[[], Engine]], avatar: Avatar, warps: Sequence[int], seconds: float
 ) -> dict[int, dict[str, Any]]:
-    """{K: {"fps", "latency_ms": percentiles, "age_frames"}} of one pool, the next request being made when a frame has
-    come, as `visavis run` does; for `seconds` each. latency: from the request to the picture."""
+    """{K: {"fps", "latency_ms": percentiles, "age_frames", "division"}} of one pool, the next request being made when a
+    frame has come, as `visavis run` does; for `seconds` each, once AUTO has tried how to divide the work. latency: from
+    the request to the picture."""
     pool = RendererPool(list(factories), warps_per_cache=warps[0], max_in_flight=1)
     rows: dict[int, dict[str, Any]] = {}
     frame_id = 0
@@ -102,6 +106,7 @@ def measure_pool(
             latencies: list[int] = []
             ages: list[int] = []
             began = done = count = 0
+            first = frame_id
             while count <= WARM_UP_FRAMES or time.perf_counter_ns() - began < seconds * 1e9:
                 frame_id += 1
                 request = request_at(avatar, frame_id)
@@ -113,6 +118,8 @@ def measure_pool(
                 if not isinstance(frame, RenderedFrame):
                     raise UserError(f"a worker failed while it was measured: {frame.reason}", exit_code=1)
                 count += 1
+                if count == WARM_UP_FRAMES and pool.stats().division == TRYING and frame_id - first < MOST_TRIED:
+                    count -= 1
                 if count == WARM_UP_FRAMES:
                     began = done
                 elif count > WARM_UP_FRAMES:
@@ -122,6 +129,7 @@ def measure_pool(
                 "fps": 1e9 * len(latencies) / (done - began),
                 "latency_ms": percentiles_ms(latencies),
                 "age_frames": fmean(ages),
+                "division": pool.stats().division,
             }
     finally:
         pool.close(5.0)
@@ -143,7 +151,9 @@ def compare(
         services.append((alone, sharing))
         measured = measure_pool(factories, avatar, warps, seconds / ROUNDS)
         for k in warps:
-            model = predict(alone, k, Asking(hand_ns=overhead_ns), frames=600, sharing=sharing)
+            dedicated = measured[k]["division"] == DEDICATED
+            asking = Asking(hand_ns=overhead_ns)
+            model = predict(alone, k, asking, frames=600, sharing=sharing, dedicated=dedicated)
             rounds[k].append({**measured[k], **_modelled(model)})
     alone = [_joined([times[i] for times, _ in services]) for i in range(workers)]
     shared = [sharing for _, sharing in services if sharing is not None]
@@ -182,13 +192,16 @@ def _row_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _median_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of rows of one shape, number by number."""
-    first = rows[0]
-    return {
-        key: _median_row([row[key] for row in rows])
-        if isinstance(first[key], dict)
-        else round(median(row[key] for row in rows), 3)
-        for key in first
-    }
+    return {key: _middle([row[key] for row in rows]) for key in rows[0]}
+
+
+def _middle(values: list[Any]) -> Any:
+    """The median of numbers; what is most common of names."""
+    if isinstance(values[0], dict):
+        return _median_row(values)
+    if isinstance(values[0], str):
+        return Counter(values).most_common(1)[0][0]
+    return round(median(values), 3)
 
 
 def _services(

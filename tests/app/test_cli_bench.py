@@ -12,6 +12,7 @@ from app.commands import bench
 from models.avatar_file import save_avatar
 from models.evaluation.cost import count_macs
 from models.network.config import NetworkConfig
+from renderer.autopilot import DEDICATED, MOVING, TRYING
 from tests.sample_avatar import small_avatar
 
 
@@ -45,6 +46,8 @@ def test_one_run_gives_all_figures_as_json_and_as_tables(
         for row in pool["warps_per_cache"].values():
             assert row["fps"] > 0 and row["model_fps"] > 0 and row["latency_ms"]["p50"] > 0
             assert row["model_fps_off"] == pytest.approx(row["model_fps"] / row["fps"] - 1, abs=0.01)
+        assert pool["warps_per_cache"]["2x"]["division"] == MOVING
+    assert report["pool"]["2"]["warps_per_cache"]["auto"]["division"] in (MOVING, DEDICATED, TRYING)
     assert set(report["latency_over_size"]) == {"64", "96"}
     assert report["overhead"]["round_trip_ms"] > 0
     assert {row["workers"] for row in report["forecast"]} == {1, 2, 4, 8}

@@ -80,7 +80,7 @@ def test_int8_draws_what_the_plain_engine_draws(avatar: Avatar, request_at: Call
         assert a.rgba.std() > 5, "the picture is not empty"
 
 
-@pytest.mark.needs("int8")
+@pytest.mark.needs("vnni")
 def test_int8_holds_for_moments_that_were_not_measured() -> None:
     """A lively face brings larger numbers than a calm one. Measured on four views, this avatar came to 43 dB here."""
     avatar = load_avatar(bundled_avatar())

@@ -49,6 +49,17 @@ def test_workers_that_share_a_core_are_slower_while_both_work() -> None:
     assert predict(two[:1], 1, sharing=Sharing(2, 9.0, 9.0)) == predict(two[:1], 1)
 
 
+def test_a_dedicated_warp_draws_all_the_time_beside_a_cache_that_is_made_all_the_time() -> None:
+    two = [Durations.of_ms(20, 5)] * 2
+    model = predict(two, AUTO, dedicated=True)
+    assert model.fps == pytest.approx(200, rel=0.01) and model.caches == pytest.approx(50, rel=0.05)
+    assert model.latency_p95_ms == pytest.approx(5.0)
+    assert model.age_frames == pytest.approx(5.5, abs=0.1), "four frames while it is made, then zero to three"
+    shared = predict(two, AUTO, sharing=Sharing(2, cache=1.0, warp=1.4), dedicated=True)
+    assert shared.latency_p50_ms == pytest.approx(7.0) and shared.fps > 200 / 1.4, "slower while the other caches"
+    assert predict(two, 2, dedicated=True) == predict(two, 2), "K by hand has no such plan"
+
+
 def test_two_eyes_are_two_warps_and_no_second_cache() -> None:
     one, two = (predict([Durations.of_ms(20, 5)], 2, Asking(eyes=eyes)) for eyes in (1, 2))
     assert one.fps == pytest.approx(2000 / 30, rel=0.01) and two.fps == pytest.approx(2000 / 40, rel=0.01)
