@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arkit import HeadState
 from models.camera import Camera
 from models.errors import UserError
 from models.files import file_sha256
-from models.geometry import Pose, quaternion_to_matrix
+from models.geometry import Pose
+from models.head.rig import HeadRig
 from models.head.visavis_head import VisavisHead
 from models.track_file import Mattes, Track, VideoSource
 from models.video_frames import probe_video, read_frames
@@ -23,9 +25,10 @@ from tracking.video.flow import follow_pixels
 from tracking.video.landmarks import FaceLandmarker
 from tracking.video.mattes import Matter, clean_plate, matte_size, plate_frames
 from tracking.video.observe import MIN_FRAMES, Observations, Progress, observe_video
+from tracking.video.outline import evenly_turned, fit_outline
 from tracking.video.segmentation import PersonNetwork
 from tracking.video.silhouette import fit_silhouette
-from tracking.video.solver import FACE
+from tracking.video.solver import FACE, Floats
 from tracking.video.stabilise import stabilised_crops
 
 FIT_FAILED = "the fit does not explain it"
@@ -64,12 +67,8 @@ def track_video(
     expression, gaze = fit.expression[kept], fit.gaze[kept]
     segment = seen.segments()
     mattes, plate = _mattes_and_plate(path, seen, fit.camera, network, progress)
-    some = np.unique(np.linspace(0, len(position) - 1, SILHOUETTE_FRAMES).round().astype(int))
-    meshes = [
-        fit.rig.vertices(expression[i], gaze[i], Pose(position[i], orientation[i])).astype(np.float64) for i in some
-    ]
-    rotation = quaternion_to_matrix(orientation[some])
-    rig = fit_silhouette(fit.rig, fit.camera, meshes, rotation, position[some], [mattes[i] for i in some])
+    heads = [HeadState(*state) for state in zip(expression, gaze, map(Pose, position, orientation), strict=True)]
+    rig = shaped_to_mattes(fit.rig, fit.camera, heads, mattes)
     return Track(
         video=VideoSource(
             name=path.name, path=str(path.resolve()), byte_size=path.stat().st_size, sha256=file_sha256(path),
@@ -91,6 +90,21 @@ def track_video(
         plate=plate,
         statistics=_statistics(seen, fit, kept, detected[kept]),
     )  # fmt: skip
+
+
+def shaped_to_mattes(rig: HeadRig, camera: Camera, heads: list[HeadState], mattes: Mattes) -> HeadRig:
+    """The rig with its loft fitted to the mattes: as wide as they are, then every part of it that the turning shows."""
+    rotation = np.stack([head.T_world_head.rotation for head in heads])
+    position = np.stack([head.T_world_head.position for head in heads])
+
+    def meshes(rig: HeadRig, of: NDArray[np.int64]) -> list[Floats]:
+        chosen = (heads[i] for i in of)
+        return [rig.vertices(h.expression, h.gaze, h.T_world_head).astype(np.float64) for h in chosen]
+
+    some = np.unique(np.linspace(0, len(heads) - 1, SILHOUETTE_FRAMES).round().astype(np.int64))
+    rig = fit_silhouette(rig, camera, meshes(rig, some), rotation[some], position[some], [mattes[i] for i in some])
+    some = evenly_turned(rotation, SILHOUETTE_FRAMES)
+    return fit_outline(rig, camera, meshes(rig, some), rotation[some], [mattes[i] for i in some])
 
 
 def _subset(seen: Observations, kept: NDArray[np.bool_]) -> Observations:
