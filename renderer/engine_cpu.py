@@ -21,6 +21,7 @@ from models.network.config import SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, cha
 from models.network.generator import UnetGenerator
 from models.network.texture import smooth_colour
 from models.network.warp import MotionWarp
+from models.precision import has_fast_bfloat16
 from models.raster import empty_raster
 from models.view import HeadView
 from renderer import cpu_kernels as kernels
@@ -53,12 +54,6 @@ _KNOWN = {
 def unknown_to_kernels(config: NetworkConfig) -> str:
     """What of `config` the fast path cannot draw, as shown to people; empty when it can."""
     return ", ".join(f"{name} {value}" for name, value in changes(config).items() if name not in _KNOWN)
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 natively (elsewhere float32 is faster)."""
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe and probe())
 
 
 class _Features(NamedTuple):

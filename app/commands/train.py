@@ -159,7 +159,8 @@ def _train(config: TrainConfig, device: str, ranks: Ranks) -> int:
         print(
             f"{len(split.train)} frames to train on, {len(split.test)} held out; {trainer.config.size} px, "
             f"width {trainer.config.width}, warp {trainer.config.warp}, perceptual term: {trainer.perceptual.name}, "
-            f"device {trainer.device}{f' and {ranks.world - 1} more' if ranks.world > 1 else ''}; "
+            f"device {trainer.device}{f' and {ranks.world - 1} more' if ranks.world > 1 else ''} in "
+            f"{'bfloat16' if trainer.half else 'float32'}; "
             f"steps {trainer.next_step} to {config.steps}",
             flush=True,
         )

@@ -20,6 +20,7 @@ from models.network.avatar_network import AvatarNetwork, Drawn, View, composite
 from models.network.config import NetworkConfig, of_generator
 from models.network.generator import Generator
 from models.network.warp import MotionWarp
+from models.precision import has_fast_bfloat16
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from models.training.frames import (
     FrameStore,
@@ -67,7 +68,7 @@ class Recipe:
     wall_share: float = 0.5
     face_weight: float = 0.5
     seed: int = 0
-    half: bool = True  # bfloat16 where the arithmetic allows
+    half: bool = True  # bfloat16 where the arithmetic allows and the device is fast at it
 
 
 class Trainer:
@@ -95,6 +96,7 @@ class Trainer:
     ) -> None:
         self.store, self.split, self.config, self.recipe = store, split, config, recipe
         self.perceptual, self.device, self.ranks = perceptual, device, ranks or Ranks()
+        self.half = recipe.half and has_fast_bfloat16(device)
         self.share = self.ranks.share(recipe.pairs)
         self._partners = _partners(split, recipe.gaps)
         if config.warp != "none" and not any(map(len, self._partners.values())):
@@ -191,7 +193,7 @@ class Trainer:
         weight = pictures.inside * _face_weight(samples, recipe.face_weight, self.device)
         self._set_rates()
         self.network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             merged = self.network.texture.merged()
             sampled = self.network.sample(view, merged)
             drawn = self.network.draw(view, sampled.contiguous(memory_format=torch.channels_last))

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from models.avatar_file import Avatar
+from models.precision import has_fast_bfloat16
 from renderer.bench.samples import synchronise
 from renderer.cpu_bytes import can_multiply_bytes
 from renderer.engine import make_engine
-from renderer.engine_cpu import has_fast_bfloat16, unknown_to_kernels
+from renderer.engine_cpu import unknown_to_kernels
 
 SIDE = {"cpu": 1536, "cuda": 8192}
 COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}  # far more than any cache holds

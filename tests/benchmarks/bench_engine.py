@@ -21,10 +21,11 @@ from models.avatar_file import load_avatar
 from models.head.rig import N_EXPRESSIONS
 from models.network.config import SH_COUNT
 from models.network.warp import STATE_SIZE
+from models.precision import has_fast_bfloat16
 from renderer.bench.samples import DISTANCE, request_at
 from renderer.cpu_bytes import can_multiply_bytes
 from renderer.engine import PlainEngine
-from renderer.engine_cpu import CpuEngine, has_fast_bfloat16, measured, sample_views
+from renderer.engine_cpu import CpuEngine, measured, sample_views
 from renderer.engine_protocol import Engine
 
 

@@ -184,6 +184,20 @@ def test_roles_that_move_and_a_dedicated_warp_follow_one_another_without_a_gap()
     assert run.delivered == list(range(frame))
 
 
+def test_a_cache_that_is_handed_over_has_been_used_as_often_as_before() -> None:
+    run = Workers(2, 1)
+    run.apply(run.schedule.follow(Plan(frozenset({0, 1}), 9, True)))
+    for frame in range(4):
+        run.request(frame)
+        run.finish(0)
+        if frame == 0:
+            run.finish(0)
+    run.apply(run.schedule.follow(Plan(frozenset({0, 1}), 9, True, 1)))
+    run.schedule.warps_per_cache = 4
+    run.request(4)
+    assert not any(isinstance(job, Warp) for job in run.jobs.values()), "four times is all that K allows"
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_the_other_goes_on_alone_when_the_warper_or_the_maker_of_its_cache_is_lost(lost: int) -> None:
     run = dedicated(2, 0)

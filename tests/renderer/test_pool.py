@@ -103,6 +103,38 @@ def test_where_memory_is_shared_the_faster_division_of_the_work_is_found(
     assert [f.frame_id for f in s.frames] == s.accepted and not s.failures
 
 
+@pytest.mark.parametrize("k", [2, AUTO])
+def test_old_features_go_before_new_ones_are_made(k: int) -> None:
+    """A card has room for one cache of a worker. With a memory that is shared, for the warper's and the maker's."""
+
+    class Features:
+        pass
+
+    class Frugal(FakeEngine):
+        def build_cache(self, request: ViewRequest) -> CacheEntry:
+            super().build_cache(request)
+            alive.append(sum(made() is not None for made in kept))
+            features = Features()
+            kept.append(weakref.ref(features))
+            return CacheEntry(request, features)
+
+        def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
+            return super().warp(CacheEntry(cache.request, self), request)
+
+    kept: list[weakref.ref[Features]] = []
+    alive: list[int] = []
+    pool = RendererPool([Frugal], warps_per_cache=k, max_in_flight=1)
+    pool.start(10.0)
+    try:
+        for frame_id in range(20):
+            assert pool.submit(view(frame_id)) and pool.wait(5.0)
+            pool.poll()
+    finally:
+        pool.close(5.0)
+    assert len(alive) > 3 and max(alive) == 0
+    assert not any(made() is not None for made in kept), "and none is left when all is over"
+
+
 @pytest.mark.parametrize("who", ["warper", "maker"])
 def test_a_dedicated_warper_or_its_maker_fails_and_the_other_goes_on(session: Callable[..., Session], who: str) -> None:
     s = session(2, memory="one", warps_per_cache=AUTO)

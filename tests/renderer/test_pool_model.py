@@ -58,6 +58,9 @@ def test_a_dedicated_warp_draws_all_the_time_beside_a_cache_that_is_made_all_the
     shared = predict(two, AUTO, sharing=Sharing(2, cache=1.0, warp=1.4), dedicated=True)
     assert shared.latency_p50_ms == pytest.approx(7.0) and shared.fps > 200 / 1.4, "slower while the other caches"
     assert predict(two, 2, dedicated=True) == predict(two, 2), "K by hand has no such plan"
+    unlike = [Durations.of_ms(20, 5), Durations.of_ms(20, 9)]
+    assert predict(unlike, AUTO).latency_p95_ms == pytest.approx(9.0)
+    assert predict(unlike, AUTO, dedicated=True).latency_p95_ms == pytest.approx(5.0), "the other one never warps"
 
 
 def test_two_eyes_are_two_warps_and_no_second_cache() -> None:
