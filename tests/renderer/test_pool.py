@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,7 +15,7 @@ from models.errors import UserError
 from models.geometry import Pose
 from renderer.auto import AUTO
 from renderer.autopilot import DEDICATED, MOVING
-from renderer.engine_protocol import CacheEntry
+from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.messages import ViewRequest
 from renderer.pool import CLOSED, INVALID, POOL_FULL, RendererPool
 from renderer.schedule import NO_WORKER, WORKER_FAILED
