@@ -218,8 +218,8 @@ class Schedule:
             self._was_late |= blocked
         none = not any(w.cache is not None or w.building is not None for w in self._workers)
         # the newest cache's holder gives it up only when it is used up
-        idle = [i for i in team if self._workers[i].idle and not (i == holder and self._usable(holder, eager))]
-        idle = [i for i in idle if i != warper]
+        held = holder if self._usable(holder, eager) else None
+        idle = [i for i in team if self._workers[i].idle and i not in (held, warper)]
         if eager:  # begun between two views, a cache would be that much older when it is first used
             newest = max(max(self._cached_frame(i), self._building(i)) for i in team)
             wanted = newest < 0 or (new_view and self._latest >= newest + self._k)
