@@ -163,9 +163,8 @@ class LiveApp:
                 break
             newer = session.collect(newest)
             newest = newer if newer is not None else newest
-        if newest is None and self._window is None and all(w.role == "failed" for w in session.pool.stats().workers):
-            reason = session.failures[-1].reason if session.failures else "unknown reason"
-            raise UserError(f"every worker has failed ({reason}); nothing can be drawn", exit_code=1)
+        if newest is None and self._window is None:
+            session.require_workers()
         return newest
 
     def show(self, frame: RenderedFrame | None, picture: Picture | None = None) -> None:

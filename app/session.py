@@ -14,6 +14,7 @@ from typing import Protocol
 
 from app.latency import STAGES, Rolling
 from models.arkit import HeadState
+from models.errors import UserError
 from renderer.messages import EyeView, RenderedFrame, ViewRequest, WorkerFailed
 from renderer.stats import PoolStats
 from tracking.sources.base import NEUTRAL_DISTANCE_M, PoseSource
@@ -28,6 +29,7 @@ from tracking.viewer import (
 
 WARM_UP_FRAMES = 30  # shown frames that the figures leave out: JIT, caches and clocks settle in them
 MAX_FAILURES = 16
+GIVE_UP_NS = 10_000_000_000  # after which workers that hang are taken for dead
 
 
 class Pool(Protocol):
@@ -90,6 +92,7 @@ class LiveSession:
         self.cache_age = Rolling(1024)  # ms
         self.warp_degrees = Rolling(1024)
         self.failures: deque[WorkerFailed] = deque(maxlen=MAX_FAILURES)
+        self._hanging_since: int | None = None
         self.last_frame: RenderedFrame | None = None
         self.last_submitted_id = 0
         self.latency_ns = 20_000_000  # smoothed pose-to-frame: how far ahead an unpaced session predicts
@@ -190,7 +193,9 @@ class LiveSession:
             if isinstance(message, WorkerFailed):
                 self.failures.append(message)
                 self._workers_failed += 1
-            elif message.frame_id <= self._last_shown_id:
+                continue
+            self._hanging_since = None
+            if message.frame_id <= self._last_shown_id:
                 self._dropped["late"] += 1
             elif (message.second is not None) != self.stereo:
                 self._dropped["other display"] += 1  # asked for on the other side of a change to VR or back
@@ -199,6 +204,20 @@ class LiveSession:
                     self._dropped["superseded"] += 1
                 newest = message
         return None if newest is held else newest
+
+    def require_workers(self) -> None:
+        """Raises UserError when no frame can come any more: all workers have failed. One that hangs may only be slow,
+        on a machine that others use, so it is given GIVE_UP_NS."""
+        workers, now = self.pool.stats().workers, self.clock_ns()
+        if any(worker.role != "failed" for worker in workers):
+            self._hanging_since = None
+            return
+        if self._hanging_since is None:
+            self._hanging_since = now
+        if any(worker.hangs for worker in workers) and now - self._hanging_since < GIVE_UP_NS:
+            return
+        reason = self.failures[-1].reason if self.failures else "unknown reason"
+        raise UserError(f"every worker has failed ({reason}); nothing can be drawn", exit_code=1)
 
     def shown(self, frame: RenderedFrame, upload_ns: int, present_ns: int, latched_ns: int | None = None) -> None:
         """Frame is on display now; upload_ns and present_ns are what these two steps took. latched_ns: when the pose

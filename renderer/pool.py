@@ -352,4 +352,5 @@ class RendererPool:
             cache_ms=None if cache_ns is None else cache_ns / 1e6,
             warp_ms=None if warp_ns is None else warp_ns / 1e6,
             restarts=self._restarts[worker.index],
+            hangs=worker.hung and not worker.stopped,
         )

@@ -10,7 +10,7 @@ from renderer.autopilot import MOVING
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """role: "starting", "idle", "caching", "warping", "failed" or "closed". cache_ms, warp_ms: medians of the last
-    jobs, None before the first."""
+    jobs, None before the first. hangs: failed by taking too long, and back if its job does end."""
 
     index: int
     device: str  # the true name; "" until the engine has told it
@@ -20,6 +20,7 @@ class WorkerStatus:
     cache_ms: float | None
     warp_ms: float | None
     restarts: int
+    hangs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

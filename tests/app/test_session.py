@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 from app.latency import Rolling
-from app.session import WARM_UP_FRAMES, LiveSession
+from app.session import GIVE_UP_NS, WARM_UP_FRAMES, LiveSession
 from app.stage import view_limits
 from models.camera import head_crop
+from models.errors import UserError
 from models.performance import Performance
-from tests.app.fakes import FakePool, rendered
+from tests.app.fakes import FakePool, rendered, worker
 from tracking.sources.face import PerformanceSource, StillSource
 from tracking.sources.mouse import MouseSource
 from tracking.sources.sway import SwaySource
@@ -139,6 +141,38 @@ def test_another_avatars_pool_continues_the_count() -> None:
     frame = session.collect()
     assert frame is not None and frame.frame_id == 2
     assert session.totals().dropped == {"pool full": 1}
+
+
+def test_workers_that_hang_may_come_back_and_dead_ones_may_not() -> None:
+    pool, clock = FakePool(), Clock()
+    session = make(pool, clock)
+    session.require_workers()
+    for index in (0, 1):
+        pool.fail(index, "hung for 378 ms")
+    hanging = [dataclasses.replace(w, hangs=True) for w in pool.workers]
+    pool.workers[:] = [hanging[0], pool.workers[1]]
+    for _ in range(3):  # each time almost too long, and then a frame comes
+        session.require_workers()
+        clock.now += GIVE_UP_NS - 1
+        session.require_workers()
+        pool.workers[0] = worker(0)
+        session.request(clock.now)
+        pool.workers[0] = hanging[0]
+        assert session.collect() is not None
+    session.require_workers()
+    pool.workers[0] = worker(0)
+    clock.now += GIVE_UP_NS
+    session.require_workers()
+    pool.workers[0] = hanging[0]
+    session.require_workers()
+    clock.now += GIVE_UP_NS
+    with pytest.raises(UserError, match="every worker has failed .hung for 378 ms.") as raised:
+        session.require_workers()
+    assert raised.value.exit_code == 1
+    pool.workers[0] = dataclasses.replace(hanging[0], hangs=False)
+    session.collect()
+    with pytest.raises(UserError, match="every worker"):
+        make(pool, clock).require_workers()
 
 
 def test_a_failed_worker_is_kept_with_its_reason() -> None:

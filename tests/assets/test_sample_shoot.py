@@ -40,7 +40,10 @@ def test_it_is_the_committed_one_of_the_plan(sample: Shoot) -> None:
     plan = PLANS["small"]
     assert check_files(sample) == [] and compare_hashes(sample) is None
     assert sample.manifest["settings"]["plan"] == json.loads(json.dumps(asdict(plan)))
-    assert sample.manifest["cameras"] == [camera.to_json() for camera in plan.cameras()]
+    for camera, planned in zip(sample.manifest["cameras"], plan.cameras(), strict=True):
+        assert camera.keys() == planned.to_json().keys() and camera["name"] == planned.name
+        for name, value in planned.to_json().items():  # processors differ in the last bit
+            assert name == "name" or np.allclose(camera[name], value, rtol=0, atol=1e-12), name
     assert sample.manifest["credits"] == list(CREDITS) and "ICT-FaceKit, MIT" in CREDITS[0]
     assert sum(p.stat().st_size for p in SAMPLE.rglob("*")) < 8 << 20
 

@@ -30,7 +30,7 @@ from renderer.engine import device_name
 from renderer.raster import make_rasterizer
 from tests.synthetic_subject import film
 
-SIZE, WARM_UP, TURNS = 384, 2, 3
+SIZE, WARM_UP = 384, 1
 LIMIT_S = 1800
 
 
@@ -58,6 +58,7 @@ def steps(half: bool, any_size: bool, count: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--steps", type=int, default=3, help="of one turn")
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=2, type=int, help=argparse.SUPPRESS)  # what a process of its own is asked
     arguments = parser.parse_args()
@@ -67,7 +68,7 @@ def main() -> None:
         return
     ways = [(half, any_size) for half in (False, True) for any_size in (True, False)]
     taken: dict[tuple[bool, bool], dict[str, list[float]]] = {way: {"s": [], "faults": []} for way in ways}
-    for _ in range(TURNS):
+    for _ in range(arguments.turns):
         for half, any_size in ways:
             words = [sys.executable, "-m", "tests.benchmarks.bench_training", "--steps", str(arguments.steps)]
             words += ["--one", str(int(half)), str(int(any_size))]

@@ -302,6 +302,7 @@ def test_a_worker_that_was_only_slow_comes_back_without_its_late_result(
     slow = s.engine(0)
     slow.fault = "hang"
     assert s.run_until_failure().worker == 0
+    assert s.pool.stats().workers[0].hangs
     slow.fault = None
     slow.release.set()
     for _ in range(500):
@@ -313,7 +314,7 @@ def test_a_worker_that_was_only_slow_comes_back_without_its_late_result(
     s.check_books()
     assert len(slow.jobs) > count and s.engine(0) is slow
     status = s.pool.stats().workers[0]
-    assert status.alive and status.restarts == 0
+    assert status.alive and status.restarts == 0 and not status.hangs
     assert status.last_error is not None and status.last_error.startswith("hung")
 
 

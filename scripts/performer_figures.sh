@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The bundled avatar and every figure about it, made anew: scripts/performer_figures.sh WORK
+# Hours. Stop it at any time; the same command goes on: shoots and trainings resume, what is finished is not made again.
+# Figures go to WORK/results. To take the avatar over, copy WORK/performer.avatar to assets/avatars and these to
+# tests/benchmarks/results, then run `python -m tests.benchmarks.figures` and `python -m tests.benchmarks.results_page`.
+#
+# HEAD, MOTION: the material (assets/performer/shoot/README.md). VISAVIS_FACE_MODEL: MediaPipe's face model; fetched when
+# not set. START: an avatar to begin with, "" for none. STEPS: of the training. MONO=1: also shoots mono (hours), for the
+# track's accuracy and the mask in the clip's own camera.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=${1:?usage: scripts/performer_figures.sh WORK}
+head=${HEAD:-../shared/data/heads/ict_facekit.npz}
+motion=${MOTION:-../shared/data/motion/alex_rom_3.csv}
+start=${START-assets/avatars/performer.avatar}
+steps=${STEPS:-1500}
+avatar=$work/performer.avatar
+track=$work/mono.track
+results=$work/results
+mkdir -p "$results"
+python=.venv/bin/python
+
+shoot() { # plan, folder, more options; a finished one is only checked
+    $python -m assets.performer shoot "$1" --head "$head" --motion "$motion" --out "$work/$2" \
+        --python .performer/bin/python "${@:3}"
+}
+
+once() { # a file that exists only when it is whole, and the command that makes it
+    [ -e "$1" ] || { echo "== ${1##*/}" && "${@:2}"; }
+}
+
+once "$track" $python -m app.cli track assets/shoots/mono.mp4 -o "$track"
+resume=()
+[ -d "$work/performer.training" ] && resume=(--resume)
+once "$avatar" $python -m app.cli train "$track" -o "$avatar" --size 384 --steps "$steps" --orbit 0.5 --steady 0.5 \
+    --name "The performer" ${start:+--start "$start"} "${resume[@]}" \
+    --credit "ICT-FaceKit head, MIT, (c) 2020 USC Institute for Creative Technologies" \
+    "LiveLinkFace take alex_rom_3, MIT, (c) 2021 Alexandre Donciu-Julin"
+evaluate() { once "$results/$1.json" $python -m app.cli evaluate "$avatar" "${@:2}" --json "$results/$1.json"; }
+evaluate evaluate_mono "$track"
+evaluate flicker_mono "$track" --flicker
+once "$results/identity.json" $python -m tests.benchmarks.bench_identity "$track" --avatar "$avatar" \
+    --out "$results/identity.json"
+
+shoot portrait portrait
+evaluate views --views "$work/portrait" --sheet "$work/views.png"
+shoot portrait portrait_l --light camera
+evaluate views_light --views "$work/portrait_l" --sheet "$work/views_light.png"
+shoot views views
+evaluate views_13 --views "$work/views" --sheet "$work/views_13.png"
+if [ "${MONO:-}" = 1 ]; then
+    shoot mono mono
+    evaluate views_mono --views "$work/mono" --sheet "$work/views_mono.png"
+    once "$results/tracking_mono.json" $python -m tracking.accuracy "$track" "$work/mono" \
+        --json "$results/tracking_mono.json"
+fi
+echo "avatar: $avatar; figures: $results; sheets: $work/*.png"
