@@ -8,15 +8,14 @@ import gc
 import sys
 from collections.abc import Iterator
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -3, -4, -8
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def keep_freed_memory(any_size: bool = False) -> bool:
+def keep_freed_memory() -> bool:
     """Ask glibc to keep freed blocks up to 32 MiB instead of returning them to the system after each use.
 
-    Networks on a CPU free and take the same large buffers again and again, and fresh ones cost page faults. any_size:
-    larger ones too, from one heap for all threads: for training, whose batches are large and whose backward pass has a
-    thread of its own. Returns whether it took effect, which it does on glibc only.
+    Networks on a CPU free and take the same large buffers again and again, and fresh ones cost page faults. Returns
+    whether it took effect, which it does on glibc only.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -25,8 +24,6 @@ def keep_freed_memory(any_size: bool = False) -> bool:
     except (OSError, AttributeError):
         return False
     settings = ((_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20))
-    if any_size:
-        settings += (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1)
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 

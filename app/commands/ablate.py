@@ -86,7 +86,7 @@ class AblateConfig:
 
 def ablate(config: AblateConfig) -> int:
     """Returns 0, or 130/143 when interrupted. Raises UserError for unusable input."""
-    keep_freed_memory(any_size=True)
+    keep_freed_memory()
     return _Ablation(config).run()
 
 

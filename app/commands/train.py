@@ -104,7 +104,7 @@ def train(config: TrainConfig) -> int:
     from models.training.parallel import join_ranks, own_device
     from renderer.engine import check_device
 
-    keep_freed_memory(any_size=True)
+    keep_freed_memory()
     if not 1 <= config.steps <= 10_000_000 or not 1 <= config.pairs <= 256:
         raise UserError("--steps must be at least 1 and --pairs between 1 and 256")
     if not 0 <= config.steady <= 100:
