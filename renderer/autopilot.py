@@ -18,6 +18,7 @@ TURN = 40  # frames of one way to divide the work
 LEFT_OUT = 8  # the first ones of a turn: caches and cores are still the other way's
 TURNS = 4  # of both ways alternately, so that a machine that slows down or is disturbed once does not decide
 COUNTED = 0.95  # of the frames: the slowest are other programs' doing
+SAME_DISPLAY = 0.02  # of its period: headsets tell theirs anew for every frame, to the nanosecond
 ASK_AGAIN = 256  # caches, after which who stays out of a plan is measured anew
 
 
@@ -53,6 +54,8 @@ class Trial:
 
 
 class Autopilot:
+    """The plan that is followed while K is AUTO, and what it rests on. To be told of frames drawn under it alone."""
+
     def __init__(self, workers: int) -> None:
         self.team = frozenset(range(workers))
         self._period_ns = 0
@@ -61,8 +64,9 @@ class Autopilot:
 
     def set_period(self, period_ns: int) -> None:
         """Of the display; 0: frames are drawn as fast as can be."""
-        if period_ns != self._period_ns:
-            self._period_ns, self._trial = period_ns, None
+        if abs(period_ns - self._period_ns) > SAME_DISPLAY * self._period_ns:
+            self._trial = None
+        self._period_ns = period_ns
 
     @property
     def division(self) -> str:

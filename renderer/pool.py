@@ -261,7 +261,7 @@ class RendererPool:
             return
         request, _ = self._requests.pop(result.job.request.frame_id)
         self._warped[request.frame_id] = frame_of(result, worker.device)
-        if self._autopilot.warped(result.end_ns - result.job.submitted_ns):
+        if self._auto and self._autopilot.warped(result.end_ns - result.job.submitted_ns):
             self._replan()
         self._carry_out(self._schedule.warped(worker.index))
 

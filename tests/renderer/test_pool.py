@@ -14,7 +14,7 @@ from models.arkit import HeadState
 from models.errors import UserError
 from models.geometry import Pose
 from renderer.auto import AUTO
-from renderer.autopilot import DEDICATED, MOVING
+from renderer.autopilot import DEDICATED, MOVING, TRYING, TURN, TURNS
 from renderer.engine_protocol import CacheEntry, WarpOutput
 from renderer.messages import ViewRequest
 from renderer.pool import CLOSED, INVALID, POOL_FULL, RendererPool
@@ -102,6 +102,21 @@ def test_where_memory_is_shared_the_faster_division_of_the_work_is_found(
     assert len({f.cache_frame_id for f in s.frames[-60:]}) > 5, "and what it makes is warped"
     s.check_books()
     assert [f.frame_id for f in s.frames] == s.accepted and not s.failures
+
+
+def test_frames_of_a_k_by_hand_do_not_count_in_the_trial(session: Callable[..., Session]) -> None:
+    s = session(2, memory="one", warps_per_cache=AUTO)
+    while s.pool.stats().division != TRYING:
+        s.run(1)
+        assert len(s.frames) < 200
+    s.pool.set_warps_per_cache(2)
+    s.run(TURNS * TURN + 20)
+    s.drain()
+    s.pool.set_warps_per_cache(AUTO)
+    assert s.pool.stats().division == TRYING, "as it was left"
+    s.run(TURNS * TURN + 20)
+    assert s.pool.stats().division in (MOVING, DEDICATED)
+    s.check_books()
 
 
 @pytest.mark.parametrize("k", [2, AUTO])
