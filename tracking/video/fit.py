@@ -6,22 +6,27 @@ then the subject's own neutral and basis are regressed from the residuals; the l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arkit import HeadState
 from models.camera import Camera
-from models.geometry import matrix_to_quaternion
+from models.geometry import Pose, matrix_to_quaternion, quaternion_to_matrix
 from models.head.rig import HeadRig
 from models.head.visavis_head import VisavisHead
+from models.track_file import Mattes
 from tracking.video.gaze import solve_gaze
 from tracking.video.observe import Observations, Progress
 from tracking.video.personalise import face_shape, personalised, regress_offsets
+from tracking.video.skull import outline_pull
+from tracking.video.smooth import smooth_pull
 from tracking.video.solver import (
     FACE,
     Floats,
     FrameState,
+    Pull,
     Shape,
     Target,
     landmark_weights,
@@ -45,6 +50,7 @@ SHARED_FRAMES = 48
 # landmarks' errors, though the scores knew better; wide ones (jaw, pout) outweigh the scores at any noise.
 POOLED_NOISE = 3.0
 ROUND_NOISE = (2.0, 2.0, 1.2)
+HELD_STEPS = 3
 OUTLIER_PERCENT = 4.0  # frames whose error is beyond this, and far beyond the clip's own, are given up
 
 
@@ -58,6 +64,21 @@ class Fit:
     gaze: NDArray[np.float32]  # [N, 4]
     error_percent: NDArray[np.float32]  # [N] mean landmark distance, % of the distance between the outer eye corners
     error_px: NDArray[np.float32]  # [N] the same in pixels
+
+    @property
+    def state(self) -> FrameState:
+        return FrameState(quaternion_to_matrix(self.orientation), self.position, self.expression.astype(np.float64))
+
+    @property
+    def heads(self) -> list[HeadState]:
+        """T_camera_head each."""
+        poses = map(Pose, self.position, self.orientation)
+        return [HeadState(*of) for of in zip(self.expression, self.gaze, poses, strict=True)]
+
+    def subset(self, kept: NDArray[np.bool_]) -> Fit:
+        """These frames."""
+        names = ("position", "orientation", "expression", "gaze", "error_percent", "error_px")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
 
 def fit_clip(
@@ -98,10 +119,34 @@ def fit_clip(
         state = solve_frames(shape, state, target, found_focal, 2 if turn < len(ROUND_NOISE) - 1 else 3, noise)
         progress("fit", 6 + 3 * turn, steps)
 
-    gaze = solve_gaze(rig, state, target, observations.landmarks, observations.time_ns, found_focal)
-    distance = np.linalg.norm(residuals(shape, state, target, found_focal), axis=-1).mean(axis=1)
+    camera = Camera(found_focal, found_focal, float(center[0]), float(center[1]), width, height)
+    return _fitted(camera, rig, state, target, observations)
+
+
+def hold_poses(fit: Fit, observations: Observations, mattes: Mattes, progress: Progress) -> Fit:
+    """The fit of these frames with poses that the mattes' outlines hold and that do not tremble (tracking.video.skull
+    and smooth). Its rig should have been shaped to the mattes."""
+    camera, shape, segment = fit.camera, face_shape(fit.rig), observations.segments()
+    center = np.array([camera.cx, camera.cy])
+    target = Target.of(observations.landmarks, observations.scores, segment, center)
+
+    def show(done: int, total: int) -> None:
+        progress("outlines", done, total)
+
+    def solved(state: FrameState, pull: Pull) -> FrameState:
+        return solve_frames(shape, state, target, camera.fx, HELD_STEPS, ROUND_NOISE[-1], pull)
+
+    state = fit.state
+    state = solved(state, outline_pull(fit.rig, camera, state, fit.gaze, mattes, target.scale, show))
+    state = solved(state, smooth_pull(state, observations.time_ns, segment))
+    return _fitted(camera, fit.rig, state, target, observations)
+
+
+def _fitted(camera: Camera, rig: HeadRig, state: FrameState, target: Target, observations: Observations) -> Fit:
+    gaze = solve_gaze(rig, state, target, observations.landmarks, observations.time_ns, camera.fx)
+    distance = np.linalg.norm(residuals(face_shape(rig), state, target, camera.fx), axis=-1).mean(axis=1)
     return Fit(
-        camera=Camera(found_focal, found_focal, float(center[0]), float(center[1]), width, height),
+        camera=camera,
         rig=rig,
         position=state.position,
         orientation=_continuous(np.stack([matrix_to_quaternion(r) for r in state.rotation])),

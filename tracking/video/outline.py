@@ -156,7 +156,7 @@ def _outline_rows(mesh: Floats, step: Floats, skin: _Skin, camera: Camera, matte
     point = (share[..., None] * pixels[ends]).sum(axis=1)
     per_metre = camera.fx * shrink / (share * depth[ends]).sum(axis=1)
     # edges may turn away a little before the outline: the mesh's end, too, is read from a picture
-    own = _edge(_drawn(corners[facing], matte.shape), point, normal, np.full(len(point), NEAR_PX)) - TOO_WIDE_PX
+    own = _edge(drawn_matte(corners[facing], matte.shape), point, normal, np.full(len(point), NEAR_PX)) - TOO_WIDE_PX
     gap = _edge(matte, point, normal, REACH_M * per_metre) - own
     kept = np.flatnonzero(np.isfinite(gap))
     outwards = share * (motion[ends] * normal[:, None]).sum(axis=2) / per_metre[:, None]
@@ -166,7 +166,7 @@ def _outline_rows(mesh: Floats, step: Floats, skin: _Skin, camera: Camera, matte
     return design, (gap / per_metre)[kept]
 
 
-def _drawn(corners: Floats, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def drawn_matte(corners: Floats, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """A matte of `shape` of triangles [T, 3, 2], in its pixels."""
     height, width = shape
     large = np.zeros((FINER * height, FINER * width), np.uint8)

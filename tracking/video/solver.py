@@ -92,6 +92,15 @@ class Target:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pull:
+    """What else than landmarks says where the heads are, around the state that it was measured at: the normal matrix
+    [N, 6, 6] and right side [N, 6] of a rotation vector (applied after the rotation) and a translation in metres."""
+
+    hessian: Floats
+    gradient: Floats
+
+
 def landmark_weights() -> Floats:
     """[468], mean 1: the oval slides along the cheek as the head turns, so it counts for less."""
     weights = np.ones(FACE)
@@ -175,10 +184,17 @@ def _apply(state: FrameState, step: Floats, weights: Floats) -> FrameState:
 
 
 def solve_frames(
-    shape: Shape, state: FrameState, target: Target, focal: float, iterations: int, noise: float = NOISE
+    shape: Shape,
+    state: FrameState,
+    target: Target,
+    focal: float,
+    iterations: int,
+    noise: float = NOISE,
+    pull: Pull | None = None,
 ) -> FrameState:
     """Poses and weights that explain the landmarks, the shape and focal length given. noise: how well the shape can
-    explain them; with a large one the weights stay near MediaPipe's scores."""
+    explain them; with a large one the weights stay near MediaPipe's scores. pull: measured at `state`."""
+    pulled = np.zeros((len(state.weights), 6))  # how far each pose has come from where the pull was measured
     for _ in range(iterations):
         mean = state.weights[target.neighbours].mean(axis=1)
         parts: list[FrameState] = []
@@ -187,7 +203,13 @@ def solve_frames(
             part = FrameState(state.rotation[index], state.position[index], state.weights[index])
             linear = _linearise(shape, part, _slice(target, index), focal, noise)
             _add_priors(linear, part.weights, target.scores[index], mean[index])
-            parts.append(_apply(part, *_bounded_step(linear, part.weights)))
+            if pull is not None:
+                left = pull.gradient[index] - np.einsum("nij,nj->ni", pull.hessian[index], pulled[index])
+                linear.hessian[:, :6, :6] += pull.hessian[index]
+                linear.gradient[:, :6] += left
+            step, weights = _bounded_step(linear, part.weights)
+            pulled[index] += step
+            parts.append(_apply(part, step, weights))
         state = FrameState(*(np.concatenate([getattr(p, f) for p in parts]) for f in FrameState.__slots__))
     return state
 

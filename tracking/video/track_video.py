@@ -15,12 +15,11 @@ from models.arkit import HeadState
 from models.camera import Camera
 from models.errors import UserError
 from models.files import file_sha256
-from models.geometry import Pose
 from models.head.rig import HeadRig
 from models.head.visavis_head import VisavisHead
 from models.track_file import Mattes, Track, VideoSource
 from models.video_frames import probe_video, read_frames
-from tracking.video.fit import Fit, fit_clip, outliers
+from tracking.video.fit import Fit, fit_clip, hold_poses, outliers
 from tracking.video.flow import follow_pixels
 from tracking.video.landmarks import FaceLandmarker
 from tracking.video.mattes import Matter, clean_plate, matte_size, plate_frames
@@ -63,32 +62,32 @@ def track_video(
         raise UserError(f"{path}: the head could be fitted in only {kept.sum()} frames; give a clip of one clear face")
     seen = dataclasses.replace(seen, lost=seen.lost | {int(i): FIT_FAILED for i in seen.frame_index[bad]})
     seen = _subset(seen, kept)
-    position, orientation = fit.position[kept], fit.orientation[kept]
-    expression, gaze = fit.expression[kept], fit.gaze[kept]
-    segment = seen.segments()
+    fit = fit.subset(kept)
     mattes, plate = _mattes_and_plate(path, seen, fit.camera, network, progress)
-    heads = [HeadState(*state) for state in zip(expression, gaze, map(Pose, position, orientation), strict=True)]
-    rig = shaped_to_mattes(fit.rig, fit.camera, heads, mattes)
+    shaped = shaped_to_mattes(fit.rig, fit.camera, fit.heads, mattes)
+    held = hold_poses(dataclasses.replace(fit, rig=shaped), seen, mattes, progress)
+    # the loft anew, as its frames now stand
+    fit = dataclasses.replace(held, rig=shaped_to_mattes(fit.rig, fit.camera, held.heads, mattes))
     return Track(
         video=VideoSource(
             name=path.name, path=str(path.resolve()), byte_size=path.stat().st_size, sha256=file_sha256(path),
             fps=info.fps, width=info.width, height=info.height, frames_total=seen.frames_total,
         ),
         camera=fit.camera,
-        rig=rig,
+        rig=fit.rig,
         frame_index=seen.frame_index,
         time_ns=seen.time_ns,
-        expression=expression,
-        gaze=gaze,
-        position=position,
-        orientation=orientation,
-        crop=stabilised_crops(fit.camera, position, segment),
+        expression=fit.expression,
+        gaze=fit.gaze,
+        position=fit.position,
+        orientation=fit.orientation,
+        crop=stabilised_crops(fit.camera, fit.position, seen.segments()),
         landmarks=np.ascontiguousarray(seen.landmarks[..., :2]),
-        error_percent=fit.error_percent[kept],
-        segment=segment,
+        error_percent=fit.error_percent,
+        segment=seen.segments(),
         mattes=mattes,
         plate=plate,
-        statistics=_statistics(seen, fit, kept, detected[kept]),
+        statistics=_statistics(seen, fit, detected[kept]),
     )  # fmt: skip
 
 
@@ -112,21 +111,21 @@ def _subset(seen: Observations, kept: NDArray[np.bool_]) -> Observations:
     return dataclasses.replace(seen, **{name: getattr(seen, name)[kept] for name in names})
 
 
-def _statistics(seen: Observations, fit: Fit, kept: NDArray[np.bool_], detected: NDArray[np.float32]) -> dict[str, Any]:
-    """seen: the kept frames; detected: their landmarks [N, 478, 3] before they were made to follow the pixels."""
+def _statistics(seen: Observations, fit: Fit, detected: NDArray[np.float32]) -> dict[str, Any]:
+    """Of the kept frames; detected: their landmarks [N, 478, 3] before they were made to follow the pixels."""
     slid = np.linalg.norm((detected - seen.landmarks)[:, :FACE, :2], axis=-1)
     return {
-        "kept": int(kept.sum()),
+        "kept": len(fit.position),
         "lost": {str(index): reason for index, reason in sorted(seen.lost.items())},
         "lost_by_reason": dict(Counter(seen.lost.values())),
         "repeated": [int(i) for i in seen.repeated],
         "second_faces": seen.second_faces,
-        "error_percent_median": float(np.median(fit.error_percent[kept])),
-        "error_percent_p95": float(np.percentile(fit.error_percent[kept], 95)),
-        "error_px_median": float(np.median(fit.error_px[kept])),
+        "error_percent_median": float(np.median(fit.error_percent)),
+        "error_percent_p95": float(np.percentile(fit.error_percent, 95)),
+        "error_px_median": float(np.median(fit.error_px)),
         "detector_slide_px_median": float(np.median(slid)),
         "focal_px": float(fit.camera.fx),
-        "distance_m_median": float(np.median(-fit.position[kept, 2])),
+        "distance_m_median": float(np.median(-fit.position[:, 2])),
     }
 
 
