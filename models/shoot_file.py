@@ -111,6 +111,11 @@ class Shoot:
     def __len__(self) -> int:
         return len(self.expression)
 
+    @property
+    def pictures(self) -> bool:
+        """False for the truth alone: what the cameras would have seen was not rendered."""
+        return bool(self.manifest["sha256"]["frames"])
+
     def camera(self, name: str) -> ShootCamera:
         """Raises UserError for a name that the shoot does not have."""
         for camera in self.cameras:
@@ -239,10 +244,11 @@ def _judge(manifest: dict[str, Any]) -> None:
     if len(set(names)) != len(names):
         raise ValueError("two of its cameras have one name")
     hashes = manifest["sha256"]
+    seen = [] if all(hashes[kind] == {} for kind in ("frames", "matte", "plate")) else names  # the truth alone
     for kind in ("frames", "matte"):
-        if set(hashes[kind]) != set(names) or any(not _hash_list(hashes[kind][n], moments) for n in names):
+        if set(hashes[kind]) != set(seen) or any(not _hash_list(hashes[kind][n], moments) for n in seen):
             raise ValueError(f"its hashes of {kind} are malformed")
-    if set(hashes["plate"]) != set(names) or not _hash_list(list(hashes["plate"].values()), len(names)):
+    if set(hashes["plate"]) != set(seen) or not _hash_list(list(hashes["plate"].values()), len(seen)):
         raise ValueError("its hashes of plates are malformed")
     if not _hash_list(hashes["truth"], -(-moments // CHUNK)) or not _hash_list([hashes["topology"]], 1):
         raise ValueError("its hashes of truth are malformed")
@@ -256,8 +262,9 @@ def _hash_list(value: Any, count: int) -> bool:
     )
 
 
-def read_shoot(folder: Path) -> Shoot:
-    """A finished shoot. Raises UserError, one line, for anything else; hashes are not compared (`check` does)."""
+def read_shoot(folder: Path, pictures: bool = True) -> Shoot:
+    """A finished shoot. pictures: whether they are wanted; without, the truth alone will do as well. Raises UserError,
+    one line, for anything else; hashes are not compared (`check` does)."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     count = manifest["moments"]
@@ -269,7 +276,7 @@ def read_shoot(folder: Path) -> Shoot:
         parts = _checked_topology(mesh, head)
     except (KeyError, ValueError, TypeError) as error:
         _bad(folder / TOPOLOGY, f"{error} is missing" if isinstance(error, KeyError) else str(error))
-    return Shoot(
+    shoot = Shoot(
         folder=folder,
         manifest=manifest,
         name=manifest["name"][:80],
@@ -282,6 +289,9 @@ def read_shoot(folder: Path) -> Shoot:
         landmark_vertices=mesh["landmark_vertices"],
         **{name: np.concatenate([chunk[name] for chunk in chunks]) for name in names},
     )
+    if pictures and not shoot.pictures:
+        raise UserError(f"{folder} holds the truth alone, no pictures: run the same shoot without --truth-only")
+    return shoot
 
 
 def _checked_topology(mesh: Mapping[str, NDArray[Any]], head: dict[str, Any]) -> dict[str, tuple[int, int]]:

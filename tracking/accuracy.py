@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ from models.files import atomic_write
 from models.geometry import Array, quaternion_to_matrix
 from models.shoot_file import Shoot, ShootCamera, read_shoot
 from models.track_file import Track, load_track
+from models.video_frames import read_frames
 from tracking.face_model import find_face_model
 from tracking.video.fit import first_guess
 from tracking.video.landmarks import FaceLandmarker
@@ -47,7 +48,7 @@ class AccuracyConfig:
     """The track of the shoot's encoded video."""
 
     shoot: Annotated[Path, tyro.conf.Positional]
-    """The folder of the shoot."""
+    """The folder of the shoot. The truth alone will do (--truth-only), but for the mattes."""
 
     camera: str | None = None
     """Which camera was encoded; the first when left out."""
@@ -198,28 +199,28 @@ def track_estimate(track: Track) -> Estimate:
 
 
 def detector_estimate(
-    track: Track, shoot: Shoot, camera: ShootCamera, landmarker: FaceLandmarker, tick: Callable[[int, int], None]
+    track: Track, images: Iterable[NDArray[np.uint8]], landmarker: FaceLandmarker, tick: Callable[[int, int], None]
 ) -> tuple[Estimate, NDArray[np.int64]]:
-    """What MediaPipe alone would give for the track's frames: its scores and rotation, the mean head, and the position
-    that puts the landmarks' centre and size right; and the moments in which it found a face."""
+    """What MediaPipe alone would give for the track's frames, whose images are given: its scores and rotation, the mean
+    head, and the position that puts the landmarks' centre and size right; and the moments in which it found a face."""
     from models.head.visavis_head import default_head
 
     moments: list[int] = []
     faces = []
-    for n, i in enumerate(track.frame_index.tolist()):
-        seen = landmarker.detect(shoot.image(i, camera))
+    for n, (i, image) in enumerate(zip(track.frame_index.tolist(), images, strict=True)):
+        seen = landmarker.detect(image)
         if seen:
             moments.append(i)
             faces.append(max(seen, key=lambda face: face.size))
         tick(n + 1, len(track))
     if not faces:
-        raise UserError(f"MediaPipe finds no face in {shoot.folder}; nothing to compare with")
+        raise UserError(f"MediaPipe finds no face in {track.video.name}; nothing to compare with")
     shape = face_shape(default_head().mean)
     landmarks = np.stack([face.landmarks for face in faces])
     scores = np.stack([face.scores for face in faces])
     rotation = np.stack([nearest_rotation(face.transform[:3, :3]) for face in faces])
     alone = np.arange(len(faces), dtype=np.int32)
-    target = Target.of(landmarks, scores, alone, np.array([camera.camera.cx, camera.camera.cy]))
+    target = Target.of(landmarks, scores, alone, np.array([track.camera.cx, track.camera.cy]))
     state = first_guess(shape, target, rotation, track.camera.fx)
     points = shape.neutral + np.tensordot(state.weights, shape.basis, 1)
     points = points @ state.rotation.transpose(0, 2, 1) + state.position[:, None]
@@ -230,7 +231,7 @@ def accuracy(config: AccuracyConfig) -> dict[str, Any]:
     """Both tables. Raises UserError when track and shoot do not belong together."""
     from rich.progress import Progress
 
-    track, shoot = load_track(config.track), read_shoot(config.shoot)
+    track, shoot = load_track(config.track), read_shoot(config.shoot, pictures=False)
     camera = shoot.cameras[0] if config.camera is None else shoot.camera(config.camera)
     size = (track.camera.width, track.camera.height)
     if track.video.frames_total != len(shoot) or size != (camera.camera.width, camera.camera.height):
@@ -243,13 +244,16 @@ def accuracy(config: AccuracyConfig) -> dict[str, Any]:
         "shoot": shoot.name,
         "camera": camera.name,
         "focal_px": {"track": round(track.camera.fx, 2), "truth": round(camera.camera.fx, 2)},
-        "mattes": matte_overlap(track, shoot, camera),
         "tracked": measure(track_estimate(track), shoot, camera, track.frame_index.astype(np.int64)),
     }
+    if shoot.pictures:
+        report["mattes"] = matte_overlap(track, shoot, camera)
+    video = track.video.locate(config.track)
+    images = (rgb for _, _, rgb in read_frames(video, track.frame_index.tolist()))
     with Progress(transient=True) as bars, FaceLandmarker(find_face_model(config.face_model)) as landmarker:
         task = bars.add_task("MediaPipe alone", total=len(track))
         found, moments = detector_estimate(
-            track, shoot, camera, landmarker, lambda done, total: bars.update(task, completed=done)
+            track, images, landmarker, lambda done, total: bars.update(task, completed=done)
         )
     report["mediapipe_alone"] = measure(found, shoot, camera, moments)
     return report
@@ -260,8 +264,9 @@ def print_table(report: dict[str, Any]) -> None:
     focal = report["focal_px"]
     print(f"{report['track']} against {report['shoot']}, camera {report['camera']}: {ours['frames']} frames")
     print(f"focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f} px")
-    overlap = ", ".join(f"{row['iou']:.3f} {name} ({row['frames']})" for name, row in report["mattes"].items())
-    print(f"mattes, IoU with the truth's: {overlap}")
+    if "mattes" in report:
+        overlap = ", ".join(f"{row['iou']:.3f} {name} ({row['frames']})" for name, row in report["mattes"].items())
+        print(f"mattes, IoU with the truth's: {overlap}")
     print(f"{'':26}{'tracked':>18}{'MediaPipe alone':>20}   (median, 95th percentile)")
     for key, name in (
         ("rotation_degrees", "rotation, degrees"), ("translation_mm", "translation, mm"),

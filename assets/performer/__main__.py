@@ -67,6 +67,10 @@ class ShootConfig:
     """room: lights stay where they are. camera: they go round with each camera, so that a new view shows the light that
     a clip of one camera had, and not what no such clip can tell."""
 
+    truth_only: bool = False
+    """Write cameras, geometry, poses and expressions, and render nothing: seconds in place of hours, and all that
+    `python -m tracking.accuracy` needs."""
+
     store_depth_uv: bool = False
     """Also write depth and UV pictures (16 bit PNG); they can always be drawn from the vertices."""
 
@@ -145,13 +149,17 @@ def shoot(config: ShootConfig) -> int:
     material = Material(performer, landmark_vertices(config.head), states, inputs)
     setup = WorkerSetup(config.python, PERFORMER, arguments, scratch)
     with _bar("frames") as show:
-        made = run_shoot(plan, material, setup, config.out, config.workers or os.cpu_count() or 1, show)
+        workers = config.workers or os.cpu_count() or 1
+        made = run_shoot(plan, material, setup, config.out, workers, show, not config.truth_only)
     if config.store_depth_uv:
         with _bar("depth, uv") as show:
             total = len(made) * len(made.cameras)
             for k in range(total):
                 store_depth_uv(made, k // len(made.cameras), made.cameras[k % len(made.cameras)])
                 show(k + 1, total, 0.0)
+    if not made.pictures:
+        print(f"{config.out}: {len(made)} moments, {len(made.cameras)} camera(s), the truth alone")
+        return 0
     ceiling = made.manifest["noise_ceiling"]
     print(
         f"{config.out}: {len(made)} moments, {len(made.cameras)} camera(s), {made.manifest['seconds_per_frame']} s per "

@@ -36,13 +36,13 @@ def moving_states(count: int) -> tuple[HeadState, ...]:
     return tuple(states)
 
 
-def film_stand_in(folder: Path, moments: int = 12, size: int = 96) -> Shoot:
+def film_stand_in(folder: Path, moments: int = 12, size: int = 96, pictures: bool = True) -> Shoot:
     """Twelve moments from three cameras."""
     plan = Plan("stand-in", moments, 30, size, 16, 3, FRONT_AND_SIDES)
     landmarks = default_head().mean.landmark_vertices
     material = Material(StandIn(folder / "w"), landmarks, Score(moving_states(moments), 30, True), {})
     setup = WorkerSetup(sys.executable, "tests.assets.stand_in:StandIn", {}, folder / ".scratch")
-    return shoot(plan, material, setup, folder / "shoot", 1, lambda *_: None)
+    return shoot(plan, material, setup, folder / "shoot", 1, lambda *_: None, pictures)
 
 
 def exact_track(made: Shoot) -> Track:

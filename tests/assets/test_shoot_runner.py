@@ -47,6 +47,7 @@ def run(
     workers: int = 1,
     plan: Plan = PLAN,
     performance: tuple[HeadState, ...] | None = None,
+    pictures: bool = True,
     **arguments: object,
 ) -> tuple[Shoot, list[float]]:
     """The shoot, and the seconds of the pictures that were really made (0 is progress without one)."""
@@ -58,7 +59,11 @@ def run(
         {"motion": Path(__file__)},
     )
     setup = WorkerSetup(sys.executable, "tests.assets.stand_in:StandIn", dict(arguments), folder / ".scratch")
-    made = shoot(plan, material, setup, folder, workers, lambda done, total, seconds: spent.append(seconds))
+
+    def show(done: int, total: int, seconds: float) -> None:
+        spent.append(seconds)
+
+    made = shoot(plan, material, setup, folder, workers, show, pictures)
     return made, [s for s in spent if s]
 
 
@@ -79,6 +84,23 @@ def test_the_same_again_bit_for_bit(finished: Shoot, tmp_path: Path) -> None:
     assert again.manifest["noise_ceiling"] == finished.manifest["noise_ceiling"]
     other, _ = run(tmp_path / "other", plan=dataclasses.replace(PLAN, seed=4))
     assert hashes(other)["frames"] != hashes(finished)["frames"]  # other noise
+
+
+def test_the_truth_alone_and_then_the_pictures(
+    finished: Shoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without rendering: all that is exact. Who wants pictures is told, and the same folder goes on to have them."""
+    alone, rendered = run(tmp_path / "truth", pictures=False)
+    assert not rendered and not alone.pictures and not list(alone.folder.rglob("*.png"))
+    assert hashes(alone)["truth"] == hashes(finished)["truth"] and alone.cameras[1].name == finished.cameras[1].name
+    np.testing.assert_array_equal(alone.vertices(8), finished.vertices(8))
+    assert main(["encode", str(alone.folder), "-o", str(tmp_path / "a.mp4")]) == 2
+    error = capsys.readouterr().err
+    assert "truth alone" in error and "--truth-only" in error and error.count("\n") == 1
+    whole, rendered = run(tmp_path / "truth")
+    assert whole.pictures and hashes(whole) == hashes(finished) and len(rendered) == 28
+    again, rendered = run(tmp_path / "truth", pictures=False)  # takes nothing away
+    assert again.pictures and not rendered
 
 
 def test_seeds_differ_by_frame_camera_and_take() -> None:

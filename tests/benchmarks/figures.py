@@ -131,7 +131,8 @@ def tracking() -> list[str]:
         "",
         f"The track of the same clip against its truth, {report['tracked']['frames']} frames, after one rigid motion "
         "and scale for all of it; median and 95th percentile "
-        "(`python -m tracking.accuracy mono.track DIR --json tracking.json`).",
+        "(`python -m tracking.accuracy mono.track DIR --json tracking.json`; DIR is what `python -m assets.performer "
+        "shoot mono --truth-only` makes in half a minute).",
         "",
         "| | tracked | MediaPipe alone |",
         "|---|---|---|",
@@ -151,9 +152,13 @@ def tracking() -> list[str]:
     for key, label in (("mean_error", "weights, mean error"), ("median_correlation", "weights, median correlation")):
         lines.append(f"| {label} | {ours['weights'][key]:.3f} | {theirs['weights'][key]:.3f} |")
     overlap = ", ".join(
-        f"{row['iou']:.3f} over {row['frames']} {name} frames" for name, row in report["mattes"].items()
+        f"{row['iou']:.3f} over {row['frames']} {name} frames" for name, row in load("mattes_mono")["mattes"].items()
     )
-    lines += ["", f"The track's mattes and the true ones overlap by (IoU) {overlap.replace('all frames', 'frames')}."]
+    lines += [
+        "",
+        f"The track's mattes and the true ones overlap by (IoU) {overlap.replace('all frames', 'frames')} "
+        "(the same command, with the shoot's pictures).",
+    ]
     return [*lines, ""]
 
 

@@ -119,6 +119,8 @@ def test_a_manifest_without_its_hashes_is_refused(folder: Path) -> None:
     for kind, value in (("frames", {}), ("matte", None), ("plate", {"x": "y"}), ("truth", ["z" * 64]), ("topology", 1)):
         change(folder, sha256=hashes | {kind: value})
         refused(folder)
+    change(folder, sha256=hashes | {"frames": {}, "plate": {}})  # neither with pictures nor without
+    refused(folder)
 
 
 def test_links_do_not_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> None:

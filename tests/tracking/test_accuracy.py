@@ -13,7 +13,7 @@ import pytest
 from models.arkit import ARKIT_INDEX
 from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
 from models.shoot_file import Shoot
-from models.track_file import Mattes, save_track
+from models.track_file import Mattes, VideoSource, save_track
 from tests.assets.stand_in_shoot import MOVING, exact_track, film_stand_in
 from tracking.accuracy import Estimate, main, matte_overlap, measure, track_estimate
 from tracking.video import known_head
@@ -152,13 +152,19 @@ def test_the_command_prints_both_tables(
 
     monkeypatch.setattr(tracking.accuracy, "FaceLandmarker", InPlace)
     monkeypatch.setattr(tracking.accuracy, "find_face_model", lambda path: path)
-    monkeypatch.setattr(Shoot, "image", lambda self, i, camera: np.full((4, 4, 3), i, np.uint8))
+    frames = {i: np.full((4, 4, 3), i, np.uint8) for i in range(len(made))}
+    monkeypatch.setattr(tracking.accuracy, "read_frames", lambda video, wanted: ((i, 0, frames[i]) for i in wanted))
+    monkeypatch.setattr(VideoSource, "locate", lambda self, track: tmp_path / self.name)
     out = tmp_path / "a.json"
     assert main([str(tmp_path / "a.track"), str(made.folder), "--json", str(out)]) == 0
     report = json.loads(out.read_text())
     assert report["tracked"]["vertices_mm"]["median"] < 0.02 < report["mediapipe_alone"]["vertices_mm"]["median"]
-    assert report["mediapipe_alone"]["frames"] == 23
+    assert report["mediapipe_alone"]["frames"] == 23 and report["mattes"]["all"]["iou"] > 0.98
     assert "MediaPipe alone" in capsys.readouterr().out
+    truth = film_stand_in(tmp_path, len(made), pictures=False)
+    assert main([str(tmp_path / "a.track"), str(truth.folder), "--json", str(out)]) == 0
+    alone = json.loads(out.read_text())
+    assert "mattes" not in alone and all(alone[key] == report[key] for key in ("tracked", "mediapipe_alone"))
 
 
 def test_a_track_of_another_video_is_one_line(made: Shoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,8 +51,17 @@ class Material:
     inputs: dict[str, Path]
 
 
-def shoot(plan: Plan, material: Material, setup: WorkerSetup, folder: Path, workers: int, progress: Progress) -> Shoot:
-    """Render what is not there yet. Finished files are verified by their hashes first; others are made again.
+def shoot(
+    plan: Plan,
+    material: Material,
+    setup: WorkerSetup,
+    folder: Path,
+    workers: int,
+    progress: Progress,
+    pictures: bool = True,
+) -> Shoot:
+    """Render what is not there yet. Finished files are verified by their hashes first; others are made again. Without
+    `pictures` the truth alone is written: Shoot.pictures is False unless they were there before.
 
     Raises UserError when the folder holds another shoot or a worker fails; whatever was finished stays.
     """
@@ -68,12 +77,14 @@ def shoot(plan: Plan, material: Material, setup: WorkerSetup, folder: Path, work
     journal = Journal(folder, settings)
     try:
         _put_truth(journal, material)
-        _render(journal, plan, material, cameras, setup, workers, progress)
-        _write_manifest(journal, plan, material, cameras, settings)
+        if pictures:
+            _render(journal, plan, material, cameras, setup, workers, progress)
+        if pictures or not (folder / MANIFEST).exists():
+            _write_manifest(journal, plan, material, cameras if pictures else (), settings)
     finally:
         journal.close()
     shutil.rmtree(setup.scratch, ignore_errors=True)
-    return read_shoot(folder)
+    return read_shoot(folder, pictures)
 
 
 def _states_sha256(score: Score) -> str:
@@ -152,11 +163,12 @@ def _job(key: Key, plan: Plan, score: Score, camera: ShootCamera) -> dict[str, A
 
 
 def _write_manifest(
-    journal: Journal, plan: Plan, material: Material, cameras: Sequence[ShootCamera], settings: dict[str, Any]
+    journal: Journal, plan: Plan, material: Material, seen: Sequence[ShootCamera], settings: dict[str, Any]
 ) -> None:
+    """seen: the cameras whose pictures there are."""
     entries, count = journal.entries, len(material.score.states)
     chunks = -(-count // CHUNK)
-    frames = {c.name: [entries[Key("frame", c.name, i)].sha256 for i in range(count)] for c in cameras}
+    frames = {c.name: [entries[Key("frame", c.name, i)].sha256 for i in range(count)] for c in seen}
     seconds = [e.seconds for k, e in entries.items() if k.kind == "frame"]
     distinct: list[dict[str, str]] = []
     for key, entry in entries.items():
@@ -172,20 +184,21 @@ def _write_manifest(
         "size": plan.size,
         "samples": plan.samples,
         "seed": plan.seed,
-        "cameras": [c.to_json() for c in cameras],
+        "cameras": settings["cameras"],
         "settings": settings,
         "versions": distinct,
         "credits": list(CREDITS),
-        "seconds_per_frame": round(float(np.median(seconds)), 3),  # the first of a worker builds its scene
-        "noise_ceiling": _noise_ceiling(journal.folder, material, cameras[0]),
         "sha256": {
             "frames": {name: [pair[0] for pair in pairs] for name, pairs in frames.items()},
             "matte": {name: [pair[1] for pair in pairs] for name, pairs in frames.items()},
-            "plate": {c.name: entries[Key("plate", c.name, 0)].sha256[0] for c in cameras},
+            "plate": {c.name: entries[Key("plate", c.name, 0)].sha256[0] for c in seen},
             "truth": [entries[Key("truth", "", k)].sha256[0] for k in range(chunks)],
             "topology": entries[Key("topology", "", 0)].sha256[0],
         },
     }
+    if seen:
+        manifest["seconds_per_frame"] = round(float(np.median(seconds)), 3)  # the first of a worker builds its scene
+        manifest["noise_ceiling"] = _noise_ceiling(journal.folder, material, seen[0])
     with atomic_write(journal.folder / MANIFEST) as file:
         file.write((json.dumps(manifest, indent=1) + "\n").encode())
 
