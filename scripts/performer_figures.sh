@@ -6,7 +6,7 @@
 #
 # HEAD, MOTION: the material (assets/performer/shoot/README.md). VISAVIS_FACE_MODEL: MediaPipe's face model; fetched when
 # not set. START: an avatar to begin with, "" for none. STEPS: of the training. MONO=1: also shoots mono (hours), for the
-# track's accuracy and the mask in the clip's own camera.
+# track's mattes and the avatar's mask in the clip's own camera.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:?usage: scripts/performer_figures.sh WORK}
@@ -42,6 +42,9 @@ evaluate flicker_mono "$track" --flicker
 once "$results/identity.json" $python -m tests.benchmarks.bench_identity "$track" --avatar "$avatar" \
     --out "$results/identity.json"
 
+shoot mono truth --truth-only
+once "$results/tracking_mono.json" $python -m tracking.accuracy "$track" "$work/truth" \
+    --json "$results/tracking_mono.json"
 shoot portrait portrait
 evaluate views --views "$work/portrait" --sheet "$work/views.png"
 shoot portrait portrait_l --light camera
@@ -51,7 +54,7 @@ evaluate views_13 --views "$work/views" --sheet "$work/views_13.png"
 if [ "${MONO:-}" = 1 ]; then
     shoot mono mono
     evaluate views_mono --views "$work/mono" --sheet "$work/views_mono.png"
-    once "$results/tracking_mono.json" $python -m tracking.accuracy "$track" "$work/mono" \
-        --json "$results/tracking_mono.json"
+    once "$results/mattes_mono.json" $python -m tracking.accuracy "$track" "$work/mono" \
+        --json "$results/mattes_mono.json"
 fi
 echo "avatar: $avatar; figures: $results; sheets: $work/*.png"
