@@ -21,7 +21,7 @@ from models.geometry import Pose, matrix_to_quaternion
 from models.head.rig import HeadRig
 from models.track_file import Mattes
 from tracking.video.outline import drawn_matte
-from tracking.video.solver import Floats, FrameState, Pull
+from tracking.video.solver import Floats, FrameState, Pull, pose_motion
 
 CENTER = np.array([0.0, 0.04, 0.0])  # head frame: rays start here
 ANGLES = np.deg2rad(np.arange(-20, 201, 4))  # from below one ear over the crown to below the other
@@ -94,14 +94,8 @@ def _rays(
 
     solid = np.flatnonzero(rig.head_weight > RIGID)
     nearest = solid[KDTree(pixels[solid]).query(np.where(np.isfinite(at), at, 0))[1]]
-    x, y, z = mesh[nearest].T
-    to_pixels = (
-        camera.fx
-        / -z[:, None]
-        * np.stack([normal[:, 0], -normal[:, 1], (normal[:, 0] * x - normal[:, 1] * y) / -z], axis=1)
-    )
-    turned = np.cross(mesh[nearest] - position, to_pixels)
-    return gap / shrink, across, np.nan_to_num(np.concatenate([turned, to_pixels], axis=1))
+    motion = pose_motion(mesh[nearest], position, camera.fx)
+    return gap / shrink, across, np.nan_to_num((normal[..., None] * motion).sum(axis=1))
 
 
 def _ends(matte: NDArray[np.uint8], center: Floats, ray: Floats, reach: Floats) -> Floats:

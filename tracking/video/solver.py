@@ -101,6 +101,18 @@ class Pull:
     gradient: Floats
 
 
+def pose_motion(points: Floats, position: Floats, focal: float) -> Floats:
+    """[n, 2, 6] by how many pixels a rotation vector (applied after the rotation) and a translation of a head at
+    `position` [3] move its points [n, 3]; both in the camera frame."""
+    x, y, z = points.T
+    to_pixels = np.zeros((len(points), 2, 3))
+    to_pixels[:, 0, 0] = to_pixels[:, 0, 2] = to_pixels[:, 1, 1] = to_pixels[:, 1, 2] = focal / -z
+    to_pixels[:, 0, 2] *= x / -z
+    to_pixels[:, 1, 1] *= -1
+    to_pixels[:, 1, 2] *= y / z
+    return np.concatenate([np.cross((points - position)[:, None], to_pixels), to_pixels], axis=2)
+
+
 def landmark_weights() -> Floats:
     """[468], mean 1: the oval slides along the cheek as the head turns, so it counts for less."""
     weights = np.ones(FACE)

@@ -24,11 +24,15 @@ from models.raster import Rasterizer
 from models.shoot_file import Shoot, ShootCamera
 from tracking.video.flow import pair_flow
 from tracking.video.personalise import face_shape
-from tracking.video.solver import FrameState, Target, project, solve_frames
+from tracking.video.skull import RIGID
+from tracking.video.solver import HUBER, OUTER_CORNERS, FrameState, Pull, Target, pose_motion, project, solve_frames
 
 ROUNDS = 2
 NOISE = 0.6  # of the flow at a landmark, % of the inter-ocular distance (solver.NOISE)
 ITERATIONS = 4
+# The same of hair and ears, in which strands err alike, so that all their vertices count as so many independent ones.
+LOFT_NOISE, LOFT_INDEPENDENT = 1.0, 20.0
+FACING = 0.2  # cosine of the angle between normal and sight
 TRUSTED_PX = 1.5  # disagreement of flow and reverse flow beyond which a landmark stays where the drawing has it
 
 
@@ -56,17 +60,43 @@ def refine_heads(
         geometry = placed_geometry(shoot, rig, heads, moments, camera.T_world_camera)
         store = ViewStore(shoot, geometry, network.config.size, rasterize)
         seen_at = np.zeros((len(heads), FACE + 10, 2))
-        for k in range(len(heads)):
-            seen_at[k, :FACE] = drawn_at[k] + _flow(store, network, View(k, camera), drawn_at[k])
+        hessian, gradient = np.zeros((len(heads), 6, 6)), np.zeros((len(heads), 6))
+        for k, head in enumerate(heads):
+            mesh = rig.vertices(head.expression, head.gaze, head.T_world_head).astype(np.float64)
+            loft = mesh[_facing(rig, mesh)]
+            at = np.concatenate([drawn_at[k], camera.camera.project(loft)[:, :2]])
+            moved, trusted = _flow(store, network, View(k, camera), at)
+            seen_at[k, :FACE] = drawn_at[k] + moved[:FACE]
+            # hair and ears: no expression moves them, and they are a hand's breadth behind the face
+            percent = 100 / np.linalg.norm(np.subtract(*drawn_at[k, OUTER_CORNERS]))
+            motion = pose_motion(loft, head.T_world_head.position, focal) * percent
+            left = moved[FACE:] * percent
+            weight = trusted[FACE:] * np.minimum(1, HUBER * LOFT_NOISE / np.maximum(np.linalg.norm(left, axis=1), 1e-9))
+            weight *= LOFT_INDEPENDENT / (LOFT_NOISE**2 * max(len(loft), 1))
+            hessian[k] = np.einsum("nai,n,naj->ij", motion, weight, motion)
+            gradient[k] = np.einsum("nai,n,na->i", motion, weight, left)
             tick(turn * len(heads) + k + 1, ROUNDS * len(heads))
         target = Target.of(seen_at.astype(np.float32), weights.astype(np.float32), alone, centre)
-        state = solve_frames(shape, state, target, focal, ITERATIONS, NOISE)
+        state = solve_frames(shape, state, target, focal, ITERATIONS, NOISE, Pull(hessian, gradient))
         heads = state.heads(np.stack([h.gaze for h in heads]))
     return heads
 
 
-def _flow(store: ViewStore, network: AvatarNetwork, view: View, at: Array) -> Array:
-    """[L, 2] pixels of the camera: from the drawing to the picture at the landmarks [L, 2]."""
+def _facing(rig: HeadRig, mesh: Array) -> NDArray[np.int64]:
+    """The vertices of hair, ears and skull that the torso does not hold and that look at the camera, in whose frame the
+    mesh [V, 3] is."""
+    a, b, c = (mesh[rig.triangles[:, k]] for k in range(3))
+    normals = np.zeros_like(mesh)
+    for k in range(3):
+        np.add.at(normals, rig.triangles[:, k], np.cross(b - a, c - a))
+    facing = -(normals * mesh).sum(axis=1) > FACING * np.linalg.norm(normals, axis=1) * np.linalg.norm(mesh, axis=1)
+    loft = rig.regions["cranium"]
+    return loft[facing[loft] & (rig.head_weight[loft] > RIGID)].astype(np.int64)
+
+
+def _flow(store: ViewStore, network: AvatarNetwork, view: View, at: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """From the drawing to the picture at points [n, 2]: [n, 2] pixels of the camera, 0 where it is not to be trusted
+    [n]."""
     store.views.clear()
     drawn = store.draw(network, view)
     crop = drawn.sample.view.crop
@@ -75,7 +105,8 @@ def _flow(store: ViewStore, network: AvatarNetwork, view: View, at: Array) -> Ar
     first, second = (_grey(picture) for picture in (drawn.g, drawn.truth))
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     moved, disagreement = pair_flow(method, first, second, points, points)
-    return np.where(disagreement[:, None] < TRUSTED_PX, moved, 0.0) / scale
+    trusted = disagreement < TRUSTED_PX
+    return np.where(trusted[:, None], moved, 0.0) / scale, trusted
 
 
 def _grey(picture: torch.Tensor) -> NDArray[np.uint8]:
