@@ -173,6 +173,24 @@ def test_tremor_goes_and_motion_stays() -> None:
     np.testing.assert_array_equal(smooth.position[:, :2], shaken.position[:, :2])  # landmarks say where it is
 
 
+def test_a_clock_that_stands_still_is_no_error() -> None:
+    truth = looking_about()
+    shaken = trembling(truth, np.random.default_rng(2))
+    time = TIME.copy()
+    time[20] = time[19]
+    smooth = wanted(shaken, smooth_pull(shaken, time, ONE_RUN))
+    assert errors(smooth, truth)[0].mean() < 0.6 * errors(shaken, truth)[0].mean()
+
+
+def test_a_fit_gone_wrong_is_no_error() -> None:
+    """One frame's head at the camera, and one behind it."""
+    rig, truth = VisavisHead().mean, looking_about()
+    position = truth.position.copy()
+    position[3], position[4] = (0, 0, -0.01), (0, 0, 0.4)
+    pull = pull_of(rig, FrameState(truth.rotation, position, truth.weights), mattes_of(rig, truth))
+    assert np.isfinite(pull.hessian).all() and np.isfinite(pull.gradient).all()
+
+
 def test_a_quick_nod_is_not_tremor() -> None:
     """Three nods a second, five degrees each: about as fast as heads go."""
     still = looking_about()

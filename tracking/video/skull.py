@@ -26,6 +26,7 @@ from tracking.video.solver import Floats, FrameState, Pull, pose_motion
 CENTER = np.array([0.0, 0.04, 0.0])  # head frame: rays start here
 ANGLES = np.deg2rad(np.arange(-20, 201, 4))  # from below one ear over the crown to below the other
 FARTHEST_M, STEP_PX = 0.26, 0.5
+NEAREST_M = 0.1  # a fit that is nearer is nonsense, and its rays would be without end
 LEAST_ACROSS = 0.5  # cosine of the angle between ray and outline's normal, below which the crossing is too uncertain
 RIGID = 0.98  # head weight of what turns with the head alone
 # In % of the inter-ocular distance: what is left of a distance once the mesh's fault is taken off; strands and hands
@@ -81,7 +82,7 @@ def _rays(
     center *= shrink
     angles = ANGLES + np.arctan2(-rotation[0, 1], rotation[1, 1])  # they roll with the head
     ray = np.stack([np.cos(angles), -np.sin(angles)], axis=1)
-    reach = np.arange(0, FARTHEST_M * camera.fx * shrink / float(depth[0]), STEP_PX)
+    reach = np.arange(0, FARTHEST_M * camera.fx * shrink / max(float(depth[0]), NEAREST_M), STEP_PX)
     own = _ends(drawn_matte(pixels[rig.triangles], matte.shape), center, ray, reach)
     gap = _ends(matte, center, ray, reach) - own
     at = center + own[:, None] * ray

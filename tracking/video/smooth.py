@@ -20,7 +20,7 @@ ROTATION_SIGMA, DEPTH_SIGMA_M = np.deg2rad(0.05), 2e-4
 
 
 def smooth_pull(state: FrameState, time_ns: NDArray[np.int64], segment: NDArray[np.int32]) -> Pull:
-    """Rotations and depths of N frames pulled onto a spline over time; time_ns: [N], increasing; segment: [N] run ids,
+    """Rotations and depths of N frames pulled onto a spline over time; time_ns: [N]; segment: [N] run ids,
     each run has a spline of its own."""
     count = len(time_ns)
     precision = np.r_[np.full(3, ROTATION_SIGMA), np.inf, np.inf, DEPTH_SIGMA_M] ** -2.0
@@ -30,6 +30,8 @@ def smooth_pull(state: FrameState, time_ns: NDArray[np.int64], segment: NDArray[
         if len(index) < LEAST_FRAMES:
             continue
         seconds = (time_ns[index] - time_ns[index[0]]) / 1e9
+        if (np.diff(seconds) <= 0).any():  # a file whose clock stands still: its frames' order will do
+            seconds = np.arange(len(index)) / 30
         turned = Rotation.from_matrix(state.rotation[index])
         middle = turned.mean()
         smooth = Rotation.from_rotvec(_smoothed(seconds, (turned * middle.inv()).as_rotvec())) * middle
