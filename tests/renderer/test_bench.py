@@ -46,14 +46,19 @@ def test_products_in_bytes_count_as_well() -> None:
 
 
 @pytest.mark.needs("int8")
-def test_peak_of_whole_numbers() -> None:
-    peak = measure_peak("cpu", torch.int8, tries=1)  # how fast is the machine's affair: without VNNI it is slow
+def test_whole_numbers_are_measured() -> None:
+    peak = measure_peak("cpu", torch.int8, tries=1)
     assert (peak.dtype, peak.threads) == ("int8", 1) and peak.gflops > 0 and peak.gbytes > 0
+
+
+@pytest.mark.needs("vnni")  # without, 0.9 were seen, with a neighbour that was busy
+def test_peak_of_whole_numbers() -> None:
+    assert measure_peak("cpu", torch.int8, tries=1).gflops > 1
 
 
 def test_peak_is_of_the_precision_that_was_asked_for() -> None:
     peak = measure_peak("cpu", torch.float32, tries=1)
-    assert (peak.dtype, peak.threads) == ("float32", 1) and peak.gflops > 0 and peak.gbytes > 0
+    assert (peak.dtype, peak.threads) == ("float32", 1) and peak.gflops > 1 and peak.gbytes > 0.5
 
 
 def test_percentiles_are_in_ms() -> None:

@@ -96,13 +96,18 @@ def _yaw(rotation: Floats) -> Floats:
     return np.arcsin(np.clip(rotation[:, 0, 2], -1, 1))
 
 
+def vertex_normals(mesh: Floats, triangles: NDArray[np.int32]) -> Floats:
+    """[V, 3] unit normals of a mesh [V, 3], its triangles weighted by their areas."""
+    a, b, c = (mesh[triangles[:, k]] for k in range(3))
+    normals = np.zeros_like(mesh)
+    for k in range(3):
+        np.add.at(normals, triangles[:, k], np.cross(b - a, c - a))
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
 def _skin(rig: HeadRig) -> _Skin:
     triangles = rig.triangles
-    a, b, c = (rig.neutral[triangles[:, k]].astype(np.float64) for k in range(3))
-    normals = np.zeros((len(rig.neutral), 3))
-    for k in range(3):  # weighted by the triangles' areas
-        np.add.at(normals, triangles[:, k], np.cross(b - a, c - a))
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    normals = vertex_normals(rig.neutral.astype(np.float64), triangles)
 
     sides = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
     order = np.lexsort((sides[:, 1], sides[:, 0]))

@@ -104,13 +104,21 @@ class Pull:
 def pose_motion(points: Floats, position: Floats, focal: float) -> Floats:
     """[n, 2, 6] by how many pixels a rotation vector (applied after the rotation) and a translation of a head at
     `position` [3] move its points [n, 3]; both in the camera frame."""
-    x, y, z = points.T
-    to_pixels = np.zeros((len(points), 2, 3))
-    to_pixels[:, 0, 0] = to_pixels[:, 0, 2] = to_pixels[:, 1, 1] = to_pixels[:, 1, 2] = focal / -z
-    to_pixels[:, 0, 2] *= x / -z
-    to_pixels[:, 1, 1] *= -1
-    to_pixels[:, 1, 2] *= y / z
+    to_pixels = _projected(points, focal, np.zeros(2))[1]
     return np.concatenate([np.cross((points - position)[:, None], to_pixels), to_pixels], axis=2)
+
+
+def _projected(points: Floats, focal: float, center: Floats) -> tuple[Floats, Floats]:
+    """Pixels [..., 2] of points [..., 3] in the camera frame, and d pixels / d point [..., 2, 3]."""
+    x, y = points[..., 0], points[..., 1]
+    inverse = 1 / np.maximum(-points[..., 2], 1e-3)
+    pixels = np.stack([center[0] + focal * x * inverse, center[1] - focal * y * inverse], axis=-1)
+    jacobian = np.zeros((*pixels.shape, 3))
+    jacobian[..., 0, 0] = focal * inverse
+    jacobian[..., 0, 2] = focal * x * inverse**2
+    jacobian[..., 1, 1] = -focal * inverse
+    jacobian[..., 1, 2] = -focal * y * inverse**2
+    return pixels, jacobian
 
 
 def landmark_weights() -> Floats:
@@ -124,15 +132,7 @@ def project(shape: Shape, state: FrameState, focal: float, center: Floats) -> tu
     """pixels [N, L, 2]; rotated points [N, L, 3] (before the translation); d pixels / d point [N, L, 2, 3]."""
     points = shape.neutral + np.tensordot(state.weights, shape.basis, 1)
     rotated = points @ state.rotation.transpose(0, 2, 1)
-    camera = rotated + state.position[:, None]
-    x, y = camera[..., 0], camera[..., 1]
-    inverse = 1 / np.maximum(-camera[..., 2], 1e-3)
-    pixels = np.stack([center[0] + focal * x * inverse, center[1] - focal * y * inverse], axis=-1)
-    jacobian = np.zeros((*pixels.shape, 3))
-    jacobian[..., 0, 0] = focal * inverse
-    jacobian[..., 0, 2] = focal * x * inverse**2
-    jacobian[..., 1, 1] = -focal * inverse
-    jacobian[..., 1, 2] = -focal * y * inverse**2
+    pixels, jacobian = _projected(rotated + state.position[:, None], focal, center)
     return pixels, rotated, jacobian
 
 

@@ -23,6 +23,7 @@ from models.network.avatar_network import AvatarNetwork
 from models.raster import Rasterizer
 from models.shoot_file import Shoot, ShootCamera
 from tracking.video.flow import pair_flow
+from tracking.video.outline import vertex_normals
 from tracking.video.personalise import face_shape
 from tracking.video.skull import RIGID
 from tracking.video.solver import HUBER, OUTER_CORNERS, FrameState, Pull, Target, pose_motion, project, solve_frames
@@ -85,11 +86,7 @@ def refine_heads(
 def _facing(rig: HeadRig, mesh: Array) -> NDArray[np.int64]:
     """The vertices of hair, ears and skull that the torso does not hold and that look at the camera, in whose frame the
     mesh [V, 3] is."""
-    a, b, c = (mesh[rig.triangles[:, k]] for k in range(3))
-    normals = np.zeros_like(mesh)
-    for k in range(3):
-        np.add.at(normals, rig.triangles[:, k], np.cross(b - a, c - a))
-    facing = -(normals * mesh).sum(axis=1) > FACING * np.linalg.norm(normals, axis=1) * np.linalg.norm(mesh, axis=1)
+    facing = -(vertex_normals(mesh, rig.triangles) * mesh).sum(axis=1) > FACING * np.linalg.norm(mesh, axis=1)
     loft = rig.regions["cranium"]
     return loft[facing[loft] & (rig.head_weight[loft] > RIGID)].astype(np.int64)
 
