@@ -239,7 +239,8 @@ def identity() -> list[str]:
         f"On {r['frames']} moments of a clip of the performer, each drawn at distance 1 and 2, the fast engines change",
         f"the PSNR to the clip by at most {changes}",
         "(`python -m tests.benchmarks.bench_identity`); int8 is "
-        f"{int8['to_plain_db']:.0f} dB from plain, {int8['to_plain_least_db']:.0f} in the worst picture.",
+        f"{int8['to_plain_db']:.0f} dB from plain, {int8['to_plain_least_db']:.0f} in the worst picture. "
+        "Measured with the bundled avatar as it was before its last training.",
     ]
 
 
@@ -292,7 +293,8 @@ def figures() -> str:
     lines = [
         "The networks' shape and losses were once chosen while looking at d6's test blocks, the warp's later by its",
         "validation blocks: the first table flatters a little. The bundled avatar's clip is rendered: the shoot",
-        "*mono* of [the performer](assets/performer/shoot/README.md), tracked and trained on as any clip.",
+        "*mono* of [the performer](assets/performer/shoot/README.md), tracked and trained on as any clip. d6 was",
+        "tracked before poses were held by outlines and smoothed.",
         "",
     ]
     for name, title, training in SEQUENCES:

@@ -48,6 +48,8 @@ ABOUT = {
     "camera": "A rendered shoot's cameras are the truth; the cache is drawn from some degrees aside.",
 }
 
+# clips whose tables are of tracks that are older than tracking.video.skull and smooth
+_OLD_TRACKS = "Tracked before poses were held by outlines and smoothed. "
 # what a table needs said beneath it, by its file
 _ORDER = (
     "Against the paper's order (naive < explicit <= 2x <= 1x ~ DNR+ <= DNR++): the *implicit warp* comes last "
@@ -58,17 +60,32 @@ _ORDER = (
 )
 _BEFORE = "The bundled avatar as it was before its last training. "
 NOTES: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "evaluate_d6",
+            "evaluate_d6_tail",
+            "evaluate_fast",
+            "ablate_models_d9",
+            "online_d6",
+            "online_fast",
+            "flicker_d6",
+        ),
+        _OLD_TRACKS,
+    ),
     "views": "Hair and ears hold how the head is turned, as they hold it in a track: before *tracked* used them, the "
     "outline was 0.965, 0.963 and 0.940 at 0, 15 and 30 degrees, and G on the face 28.97, 26.18 and 24.06 dB. At 15 "
     "and 30 degrees the light differs from the clip's by more (README); in *views_light* it does not.",
-    "ablate_models_d6": _ORDER + "The rest keeps the paper's order.",
-    "ablate_models_mono": _ORDER + "*Naive* is above the explicit warp here, unlike on d6: this head moves little "
+    "ablate_models_d6": _OLD_TRACKS + _ORDER + "The rest keeps the paper's order.",
+    "ablate_models_mono": _OLD_TRACKS
+    + _ORDER
+    + "*Naive* is above the explicit warp here, unlike on d6: this head moves little "
     "from one frame to the next, and a late frame is hardly wrong. *DNR*, with half the arithmetic, is above DNR+, on "
     "d6 level with it: at 128 px both draw all that there is to see.",
     "camera_ours_128": "Trained as the next one, 128 px and 400 steps, but for the warp.",
     "camera_paper_128": "`--set warp=published warp_skips=mended`: below a late frame at 30 degrees, and level with "
     "it on the whole.",
-    "implicit_long": "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers "
+    "implicit_long": _OLD_TRACKS
+    + "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers "
     "alone it does not make a picture as sharp as a frame that is one late, 5.5 dB above it.",
     "evaluate_mono": "The mesh's motion alone is within 0.1 dB of G one frame from the cache, and G within 3.5 dB of "
     "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more. With poses that "
