@@ -6,8 +6,9 @@ a viewer does most. So a frame's own mesh is looked at from aside.
 
 *Far* aside, beyond what the clip shows, G is to draw the frame's picture moved by the mesh, where the frame shows that
 surface well, and with less weight the texture's colour in the frame's light where it does not; and so is W from G's own
-cache there, lest it undo that. *Near*, W is to draw
-from the frame what G draws aside, and from what G draws aside the frame, whose truth is known.
+cache there, lest it undo that. A head is solid: where the mesh stood out from the person, the frame shows background
+there, but seen from aside it is no hole. *Near*, W is to draw from the frame what G draws aside, and from what G draws
+aside the frame, whose truth is known.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ NEAR_DEG = (8.0, 5.0)  # a viewer's way in the time that a cache is kept
 TRIES = 8  # to find a far view beyond what the clip shows; within it the frames themselves are the better teachers
 PAINTED = 0.25  # weight of what a frame does not show
 BEYOND_MESH = 0.5  # weight of what is moved along with the mesh: hair
+DEEP = 0.02  # of the view's side: so far within the mesh's outline it is the person, however ill the mesh fits
 TORN = 3.0  # pixels of the frame between two neighbours of the view, above which they are of two surfaces
 
 
@@ -123,10 +125,14 @@ class Orbits:
         drawn = network.draw(view, network.sample(view, merged).contiguous(memory_format=torch.channels_last))
         source, hidden = self._motion(filmed.samples, aside, merged)
         with torch.no_grad():
+            # what the frame does not show: hidden there, or, where the mesh stood out from the person, background
+            solid = within(view.coverage)
+            hidden = torch.maximum(hidden, solid * (move(filmed.cache.mask.float(), source) < 0.5))
             target = network.target(view, drawn.features, source, hidden, merged)
             filled = warp.filled(filmed.cache, target).float()
             painted = hidden * view.coverage
             opaque = sample_light(self._opaque.to(merged.device).expand(len(aside), -1, -1, -1), view.uv)
+            opaque = torch.maximum(opaque, solid)
             mask = torch.maximum(filled[:, 3:].clamp(0, 1), painted * opaque)
             truth = composite(filled[:, :3], mask, plate)
             weight = trust(source, view.coverage, filmed.view.coverage) * (1 - hidden) + PAINTED * hidden
@@ -161,6 +167,12 @@ class Orbits:
     def _motion(self, cached: list[Sample], targets: list[Sample], merged: Tensor) -> tuple[Tensor, Tensor]:
         source, hidden = stack_motion(cached, targets, self._store.rasterize, self._store.rig)
         return source.to(merged.device), hidden.to(merged.device)
+
+
+def within(coverage: Tensor) -> Tensor:
+    """[B, 1, S, S] of zeros and ones: what is DEEP within the outline of the mesh, where coverage [B, 1, S, S] is 1."""
+    reach = max(1, round(DEEP * coverage.shape[-1]))
+    return 1 - F.max_pool2d(1 - coverage, 2 * reach + 1, 1, reach)
 
 
 def trust(source: Tensor, coverage: Tensor, filmed: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from models.network.avatar_network import Drawn, View
 from models.training.frames import FrameStore, stack_pictures, stack_views
 from models.training.losses import GradientPyramid
-from models.training.orbit import BEYOND_MESH, NEAR_DEG, Filmed, Orbits, trust
+from models.training.orbit import BEYOND_MESH, NEAR_DEG, Filmed, Orbits, trust, within
 from models.training.parallel import Ranks
 from models.training.trainer import Recipe, Trainer
 from tests.models.conftest import trainer_of
@@ -62,6 +62,14 @@ def test_trust_is_for_what_a_frame_shows_well() -> None:
     assert not inner((x, y), nowhere, everywhere).any(), "the mesh has gone elsewhere from there"
 
 
+def test_only_what_is_well_within_an_outline_is_within() -> None:
+    coverage = torch.zeros(1, 1, 100, 100)
+    coverage[..., 20:100, 30:70] = 1  # to the frame's lower border, beyond which the body goes on
+    expected = torch.zeros_like(coverage)
+    expected[..., 22:100, 32:68] = 1
+    assert torch.equal(within(coverage), expected)
+
+
 def test_what_is_held_from_aside_becomes_like_it(store: FrameStore) -> None:
     """The same steps with and without the term, on views that neither has seen."""
 
@@ -102,8 +110,10 @@ def test_w_learns_from_far_aside_too(store: FrameStore) -> None:
     assert weights and all(g.any() for g in torch.autograd.grad(losses["orbit.own"], weights))
 
 
-def test_paint_is_opaque_only_where_the_person_was(store: FrameStore) -> None:
-    """With a network that masks nothing away, what is hidden costs less the more of it is said to be opaque."""
+def test_paint_is_opaque_only_where_the_person_was(store: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a network that masks nothing away, what is hidden costs less the more of it is said to be opaque, where it
+    is not deep within the outline."""
+    monkeypatch.setattr("models.training.orbit.DEEP", 0.5)
     t, frames = trainer(store, 1.0), [store.sample(i) for i in (5, 40)]
     network, rng = t.network.eval(), np.random.default_rng(5)
     costs = []
@@ -125,6 +135,32 @@ def test_paint_is_opaque_only_where_the_person_was(store: FrameStore) -> None:
             far = orbits.losses(network, aside, [False, False], filmed, merged, lambda *_: merged.sum() * 0)
             costs.append(far["orbit.G"].item())
     assert costs[0] > costs[1] > costs[2], costs
+
+
+def test_a_head_has_no_holes(store: FrameStore) -> None:
+    """A frame that has seen background through all of the mesh still asks for a head, but for its rim."""
+    t, frame = trainer(store, 1.0), store.sample(5)
+    network, view = t.network.eval(), stack_views([frame])
+    aside = orbits_of(store).sample(5, frame, False, np.random.default_rng(5))
+    nothing_opaque = Orbits(store, torch.zeros(1, 1, 4, 4), NoPerceptual(), 0.0, 100.0)
+    with torch.no_grad():
+        merged = network.texture.merged()
+        drawn = network.draw(view, network.sample(view, merged))
+        hollow = drawn.cache._replace(mask=torch.zeros_like(drawn.cache.mask))
+        filmed = Filmed([frame], view, hollow, drawn.features, stack_pictures([frame]))
+        coverage = torch.from_numpy(aside.raster.coverage)[None, None].float()
+        draw, costs = network.draw, []
+        for mask in (torch.zeros_like(coverage), within(coverage), coverage):
+
+            def masked(view: View, sampled: torch.Tensor, mask: torch.Tensor = mask) -> Drawn:
+                found = draw(view, sampled)
+                return found._replace(output=found.output._replace(mask=mask))
+
+            network.draw = masked  # type: ignore[method-assign]
+            far = nothing_opaque.losses(network, [aside], [False], filmed, merged, lambda *_: merged.sum() * 0)
+            costs.append(far["orbit.G"].item())
+    hole, solid, wide = costs
+    assert solid < 0.1 * hole and solid < 0.5 * wide, costs
 
 
 def test_two_processes_have_the_losses_of_one(store: FrameStore) -> None:
