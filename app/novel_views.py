@@ -152,14 +152,16 @@ def print_views(report: dict[str, Any]) -> None:
         print(f"noise ceiling, front: {ceiling.get('psnr')} dB on the frame, {ceiling.get('face_psnr')} dB on the face")
     print(
         f"{'geometry':10}{'model':9}{'yaw':>5}{'frame PSNR':>12}{'SSIM':>8}{'face PSNR':>11}{'to front':>10}"
-        f"{report['perceptual'][:10]:>11}{'outline':>9}{'n':>6}"
+        f"{'placed':>8}{'and lit':>9}{report['perceptual'][:10]:>11}{'outline':>9}{'n':>6}"
     )
     for geometry, block in report["geometry"].items():
         for model, bins in block["models"].items():
             front = bins[next(iter(bins))]["face"]["psnr"]
             for name, row in bins.items():
                 outline = f"{row['outline_iou']:9.3f}" if "outline_iou" in row else f"{'':9}"
+                face = row["face"]
+                causes = f"{face['placed']:8.2f}{face['lit']:9.2f}" if "placed" in face else f"{'':17}"
                 print(
-                    f"{geometry:10}{model:9}{name:>5}{row['psnr']:12.2f}{row['ssim']:8.4f}{row['face']['psnr']:11.2f}"
-                    f"{row['face']['psnr'] - front:+10.2f}{row['perceptual']:11.4f}{outline}{row['frames']:6d}"
+                    f"{geometry:10}{model:9}{name:>5}{row['psnr']:12.2f}{row['ssim']:8.4f}{face['psnr']:11.2f}"
+                    f"{face['psnr'] - front:+10.2f}{causes}{row['perceptual']:11.4f}{outline}{row['frames']:6d}"
                 )

@@ -170,11 +170,24 @@ def _views(report: dict[str, Any]) -> list[str]:
         for model, bins in block["models"].items():
             for where, row in bins.items():
                 outline = f"{row['outline_iou']:.3f}" if "outline_iou" in row else ""
-                figures = [f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", f"{row['face']['psnr']:.2f}"]
+                face = row["face"]
+                figures = [f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", f"{face['psnr']:.2f}"]
+                figures += [f"{face[cause]:.2f}" if cause in face else "" for cause in ("placed", "lit")]
                 perceptual = f"{row['perceptual']:.4f}"
                 rows.append([f"{label(model)}, {geometry}", where, *figures, perceptual, outline, str(row["frames"])])
     ceiling = report.get("noise_ceiling") or {}
     noise = f" Noise ceiling: {ceiling['psnr']} dB, face {ceiling['face_psnr']} dB." if ceiling else ""
-    header = ["", "yaw", "PSNR", "SSIM", "face PSNR", f"perceptual ({report['perceptual']})", "outline IoU", "n"]
+    header = [
+        "",
+        "yaw",
+        "PSNR",
+        "SSIM",
+        "face PSNR",
+        "placed",
+        "and lit",
+        f"perceptual ({report['perceptual']})",
+        "outline IoU",
+        "n",
+    ]
     about = f"{report['avatar']} against {report['shoot']}: {report['moments']} moments, {report['cameras']} cameras."
     return [about + noise, "", *table(header, rows)]

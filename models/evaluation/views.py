@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.camera import Crop
 from models.evaluation.alignment import ViewGeometry
+from models.evaluation.causes import Causes, causes
 from models.evaluation.ceiling import face_box
 from models.evaluation.metrics import psnr, ssim
 from models.evaluation.offline import DrawnFrame, draw_frame, warp_frame
@@ -137,8 +138,8 @@ def yaw_bin(camera: ShootCamera) -> int:
 
 
 class _Row(NamedTuple):
-    """One picture against the truth. outline: IoU of the mask and the matte, both cut at one half; NaN for the warp's
-    mask, which is not asked for."""
+    """One picture against the truth. outline: IoU of the mask and the matte, both cut at one half; placed, lit: see
+    models.evaluation.causes. These three are NaN for the warp's pictures, of which they are not asked."""
 
     psnr: float
     ssim: float
@@ -146,6 +147,8 @@ class _Row(NamedTuple):
     face_ssim: float
     perceptual: float
     outline: float
+    placed: float
+    lit: float
 
 
 @torch.inference_mode()
@@ -161,7 +164,8 @@ def evaluate_views(
 
     Every head of `geometry` is drawn from every camera of the shoot. warp_1x: from a cache drawn STEP_DEGREES to the
     side; warp_2x: the mean of this and of twice the distance, as two warps drawn from each cache are. Pixels beyond
-    the camera's picture do not count. "outline" is the IoU of G's mask and the true matte.
+    the camera's picture do not count. "outline" is the IoU of G's mask and the true matte; "placed" and "lit" are what
+    `models.evaluation.causes` says of G's face.
     """
     network.eval()
     rows: dict[tuple[str, str], list[_Row]] = {}
@@ -185,13 +189,14 @@ def evaluate_views(
     return report
 
 
-def _row(target: DrawnFrame, picture: Tensor, perceptual: Perceptual, outline: bool) -> _Row:
+def _row(target: DrawnFrame, picture: Tensor, perceptual: Perceptual, of_g: bool) -> _Row:
     x0, y0, x1, y1 = target.sample.box
     face = (slice(None), slice(y0, y1), slice(x0, x1))
     inside, truth = target.inside, target.truth
     weighted = perceptual(picture[None], truth[None], inside[None])
-    iou = float("nan")
-    if outline:
+    iou, lost_to = float("nan"), Causes(float("nan"), float("nan"))
+    if of_g:
+        lost_to = causes(picture, truth, inside, target.sample.box)
         mask = target.drawn.output.mask[0, 0].float().numpy() > 0.5
         seen = (target.sample.matte > 127) & (target.sample.inside > 127)
         iou = outline_iou(mask & (target.sample.inside > 127), seen)
@@ -202,6 +207,7 @@ def _row(target: DrawnFrame, picture: Tensor, perceptual: Perceptual, outline: b
         ssim(picture[face], truth[face]),
         float(weighted),
         iou,
+        *lost_to,
     )
 
 
@@ -222,6 +228,7 @@ def _summary(rows: Sequence[_Row]) -> dict[str, Any]:
     }
     if np.isfinite(mean.outline):
         figures["outline_iou"] = round(mean.outline, 4)
+        figures["face"] |= {"placed": round(mean.placed, 3), "lit": round(mean.lit, 3)}
     return figures
 
 

@@ -82,6 +82,7 @@ def views() -> list[str]:
         "",
         *_view_table(report),
         "",
+        *_causes(report),
     ]
     if (RESULTS / "views_light.json").exists():
         lines += [
@@ -90,6 +91,7 @@ def views() -> list[str]:
             "",
             *_view_table(load("views_light")),
             "",
+            *_causes(load("views_light")),
         ]
     if (RESULTS / "light.json").exists():
         light = load("light")["face_psnr"]
@@ -114,6 +116,25 @@ def _view_table(report: dict[str, Any]) -> list[str]:
             rows.append(f"| {geometry} | {model.replace('_', ' ')} | {cells} | {outline} |")
     head = "| geometry | model | " + " | ".join(f"{yaw}°" for yaw in yaws) + " | outline |"
     return [head, "|---|---|" + "---|" * (len(yaws) + 1), *rows]
+
+
+def _causes(report: dict[str, Any]) -> list[str]:
+    """What G, tracked, loses on the face against the front, told apart by models.evaluation.causes."""
+    bins = {yaw: report["geometry"]["tracked"]["models"]["G"][yaw]["face"] for yaw in _yaws(report)}
+    front, *turned = bins
+    if "placed" not in bins[front]:
+        return []
+    parts = []
+    for yaw in turned:
+        lost = {name: bins[front][name] - bins[yaw][name] for name in ("psnr", "placed", "lit")}
+        place, light = lost["psnr"] - lost["placed"], lost["placed"] - lost["lit"]
+        parts.append(
+            f"at {yaw}° {lost['psnr']:.1f} dB: {place:.1f} for place, {light:.1f} for light, {lost['lit']:.1f} for the rest"
+        )
+    return [
+        f"What *tracked* G loses on the face against the front (models/evaluation/causes.py), {'; '.join(parts)}.",
+        "",
+    ]
 
 
 def _yaws(report: dict[str, Any]) -> list[str]:

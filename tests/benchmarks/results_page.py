@@ -44,7 +44,8 @@ ABOUT = {
     "but the jump.",
     "views": "A rendered shoot's cameras are the truth, by their yaw. *landmarks*: the head where MediaPipe's "
     "landmarks put it in the first camera's pictures; *tracked*: the same, refined until the avatar's drawing lies on "
-    "the picture; *exact*: poses and weights from the truth.",
+    "the picture; *exact*: poses and weights from the truth. *Placed*: the face's PSNR if optical flow brings the "
+    "picture onto the truth; *and lit*: if what then differs smoothly is taken off too (models/evaluation/causes.py).",
     "camera": "A rendered shoot's cameras are the truth; the cache is drawn from some degrees aside.",
 }
 

@@ -85,6 +85,8 @@ def test_figures_per_yaw_for_generator_and_warps(made: Shoot, network: AvatarNet
             assert 0 < row["psnr"] < 40 and -1 <= row["ssim"] <= 1 and row["perceptual"] > 0
     assert report["G"]["all"]["frames"] == 12 and report["warp_2x"]["all"]["frames"] == 24
     assert 0 <= report["G"]["30"]["outline_iou"] <= 1 and "outline_iou" not in report["warp_1x"]["0"]
+    assert report["G"]["30"]["face"]["lit"] > report["G"]["30"]["face"]["psnr"]
+    assert "placed" not in report["warp_1x"]["0"]["face"]
 
 
 def test_a_perfect_picture_gets_perfect_figures(made: Shoot, network: AvatarNetwork) -> None:
