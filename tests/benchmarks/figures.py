@@ -128,13 +128,10 @@ def _causes(report: dict[str, Any]) -> list[str]:
     for yaw in turned:
         lost = {name: bins[front][name] - bins[yaw][name] for name in ("psnr", "placed", "lit")}
         place, light = lost["psnr"] - lost["placed"], lost["placed"] - lost["lit"]
-        parts.append(
-            f"at {yaw}° {lost['psnr']:.1f} dB: {place:.1f} for place, {light:.1f} for light, {lost['lit']:.1f} for the rest"
-        )
-    return [
-        f"What *tracked* G loses on the face against the front (models/evaluation/causes.py), {'; '.join(parts)}.",
-        "",
-    ]
+        split = f"{place:.1f} for place, {light:.1f} for light, {lost['lit']:.1f} for the rest"
+        parts.append(f"at {yaw}° {lost['psnr']:.1f} dB: {split}")
+    about = "What *tracked* G loses on the face against the front (models/evaluation/causes.py), "
+    return [f"{about}{'; '.join(parts)}.", ""]
 
 
 def _yaws(report: dict[str, Any]) -> list[str]:
