@@ -6,7 +6,8 @@
 #
 # HEAD, MOTION: the material (assets/performer/shoot/README.md). VISAVIS_FACE_MODEL: MediaPipe's face model; fetched when
 # not set. START: an avatar to begin with, "" for none. STEPS: of the training. MONO=1: also shoots mono (hours), for the
-# track's mattes and the avatar's mask in the clip's own camera.
+# track's mattes and the avatar's mask in the clip's own camera. VIEWS: expressions of views, 13 cameras each; the plan
+# has 60, which take two hours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:?usage: scripts/performer_figures.sh WORK}
@@ -49,7 +50,7 @@ shoot portrait portrait
 evaluate views --views "$work/portrait" --sheet "$work/views.png"
 shoot portrait portrait_l --light camera
 evaluate views_light --views "$work/portrait_l" --sheet "$work/views_light.png"
-shoot views views
+shoot views views --frames "${VIEWS:-6}"
 evaluate views_13 --views "$work/views" --sheet "$work/views_13.png"
 if [ "${MONO:-}" = 1 ]; then
     shoot mono mono
