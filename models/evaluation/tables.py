@@ -177,17 +177,7 @@ def _views(report: dict[str, Any]) -> list[str]:
                 rows.append([f"{label(model)}, {geometry}", where, *figures, perceptual, outline, str(row["frames"])])
     ceiling = report.get("noise_ceiling") or {}
     noise = f" Noise ceiling: {ceiling['psnr']} dB, face {ceiling['face_psnr']} dB." if ceiling else ""
-    header = [
-        "",
-        "yaw",
-        "PSNR",
-        "SSIM",
-        "face PSNR",
-        "placed",
-        "and lit",
-        f"perceptual ({report['perceptual']})",
-        "outline IoU",
-        "n",
-    ]
+    header = ["", "yaw", "PSNR", "SSIM", "face PSNR", "placed", "and lit"]
+    header += [f"perceptual ({report['perceptual']})", "outline IoU", "n"]
     about = f"{report['avatar']} against {report['shoot']}: {report['moments']} moments, {report['cameras']} cameras."
     return [about + noise, "", *table(header, rows)]

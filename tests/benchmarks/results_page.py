@@ -90,7 +90,7 @@ NOTES: dict[str, str] = {
     + "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers "
     "alone it does not make a picture as sharp as a frame that is one late, 5.5 dB above it.",
     "evaluate_mono": "The mesh's motion alone is within 0.1 dB of G one frame from the cache, and G within 3.3 dB of "
-    "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more. Trained for 450 "
+    "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more. Trained for 430 "
     "steps less, on a track whose landmarks followed the flow of grey values, G had 32.95 dB, 30.38 on the face.",
     "views_13": "On the face, as tracked, G loses 0.9 dB against the front at 15 degrees and 3.4 at 30 (gates: 2, 4). "
     "6 moments (`shoot views --frames 6`); the same with 60 differ in which ones they are.",
