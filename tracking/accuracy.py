@@ -79,9 +79,9 @@ def measure(estimate: Estimate, shoot: Shoot, camera: ShootCamera, moments: NDAr
     translation_mm: of the head's origin, after one constant offset for the same reason; vertices_mm: landmark to
     landmark, which includes where the two heads have "the same" landmark. Of that, depth_mm: by how much a frame's face
     is too near or too far, which one picture hardly shows; vertices_without_depth_mm: what is left without it;
-    vertices_without_constant_mm: without each landmark's own constant offset, depth included. surface_mm: from the
-    landmarks (without the face's oval) to the true surface; weights: mean absolute error and correlation per weight
-    that moves.
+    vertices_without_constant_mm: without each landmark's own constant offset, depth included; slide_mm: the same
+    across the line of sight, which is how far what is drawn slides on the skin. surface_mm: from the landmarks (without
+    the face's oval) to the true surface; weights: mean absolute error and correlation per weight that moves.
     """
     T_camera_world = camera.T_world_camera.inverse()
     true_points = np.stack([T_camera_world.apply(shoot.landmarks(int(i))[:FACE].astype(float)) for i in moments])
@@ -102,6 +102,8 @@ def measure(estimate: Estimate, shoot: Shoot, camera: ShootCamera, moments: NDAr
     depth = np.median(np.einsum("nlc,nc->nl", error, sight), axis=1)
     flat = error - (depth[:, None] * sight)[:, None]
     own = np.einsum("nji,nlj->nli", true_rotation, error)  # in the head's frame
+    own -= np.median(own, axis=0)
+    along = np.einsum("nlj,nj->nl", own, np.einsum("nji,nj->ni", true_rotation, sight))
     return {
         "frames": len(moments),
         "scale": round(found.scale, 4),
@@ -111,7 +113,8 @@ def measure(estimate: Estimate, shoot: Shoot, camera: ShootCamera, moments: NDAr
         "vertices_mm": _spread(np.linalg.norm(error, axis=2)),
         "depth_mm": _spread(np.abs(depth)),
         "vertices_without_depth_mm": _spread(np.linalg.norm(flat, axis=2)),
-        "vertices_without_constant_mm": _spread(np.linalg.norm(own - np.median(own, axis=0), axis=2)),
+        "vertices_without_constant_mm": _spread(np.linalg.norm(own, axis=2)),
+        "slide_mm": _spread(np.sqrt(np.maximum((own**2).sum(axis=2) - along**2, 0))),
         "surface_mm": _spread(_to_surface(points, shoot, camera, moments)),
         "weights": _weights(estimate.weights, shoot.expression[moments].astype(np.float64)),
     }
@@ -272,7 +275,8 @@ def print_table(report: dict[str, Any]) -> None:
         ("rotation_degrees", "rotation, degrees"), ("translation_mm", "translation, mm"),
         ("vertices_mm", "face landmarks, mm"), ("depth_mm", "of that, the frame's depth"),
         ("vertices_without_depth_mm", "landmarks without it"),
-        ("vertices_without_constant_mm", "without constant offsets"), ("surface_mm", "face surface, mm"),
+        ("vertices_without_constant_mm", "without constant offsets"), ("slide_mm", "of that, across the sight"),
+        ("surface_mm", "face surface, mm"),
     ):  # fmt: skip
         a, b = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in (ours, theirs))
         print(f"{name:26}{a:>18}{b:>20}")

@@ -163,6 +163,7 @@ def tracking() -> list[str]:
         ("depth_mm", "of that, the frame's depth"),
         ("vertices_without_depth_mm", "landmarks without it"),
         ("vertices_without_constant_mm", "landmarks without constant offsets"),
+        ("slide_mm", "of that, across the line of sight"),
         ("surface_mm", "face surface, mm"),
     ):
         cells = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in (ours, theirs))

@@ -64,6 +64,10 @@ def test_errors_are_told_for_what_they_are(made: Shoot) -> None:
     assert found["depth_mm"]["median"] == pytest.approx(depth, rel=0.15)
     assert found["vertices_without_depth_mm"]["median"] < 0.15 * found["vertices_mm"]["median"]
     assert found["vertices_without_constant_mm"]["median"] > 0.8 * found["vertices_mm"]["median"]
+    assert found["slide_mm"]["median"] < 0.15 * found["vertices_mm"]["median"]
+    astray = true.landmarks + np.array([0.003, 0.0, 0.0]) * rng.normal(size=(24, 468, 1))
+    found = figures(Estimate(astray, true.rotation, true.position, true.weights), made)
+    assert found["slide_mm"]["median"] == pytest.approx(3 * 0.674, abs=0.3)  # the median of a normal's magnitude
     elsewhere = true.landmarks + (true.rotation @ np.array([0.002, 0, 0]))[:, None] * rng.choice([-1, 1], (1, 468, 1))
     found = figures(Estimate(elsewhere, true.rotation, true.position, true.weights), made)
     assert found["vertices_mm"]["median"] > 1.8 > 0.1 > found["vertices_without_constant_mm"]["median"]
