@@ -8,7 +8,7 @@ from __future__ import annotations
 import json as json_module
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,31 +18,50 @@ import tyro
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from models.arkit import ARKIT_NAMES
+from models.arkit import ARKIT_NAMES, HeadState
 from models.errors import UserError
 from models.evaluation.alignment import FACE, robust_similarity
 from models.evaluation.views import outline_iou
 from models.files import atomic_write
-from models.geometry import Array, quaternion_to_matrix
+from models.geometry import Array
+from models.head.rig import HeadRig
+from models.head.visavis_head import default_head
 from models.shoot_file import Shoot, ShootCamera, read_shoot
 from models.track_file import Track, load_track
 from models.video_frames import read_frames
 from tracking.face_model import find_face_model
-from tracking.video.fit import first_guess
+from tracking.video.fit import first_guess, fit_clip
 from tracking.video.landmarks import FaceLandmarker
-from tracking.video.observe import nearest_rotation
+from tracking.video.observe import Observations, Progress, nearest_rotation
 from tracking.video.personalise import face_shape
 from tracking.video.solver import FACE_OVAL, Target
 
 SURFACE_FRAMES = 100  # frames in which distances to the true surface are measured
 NEAREST = 12  # triangles, by their centres, among which a point's nearest is looked for
 FRONTAL_DEGREES = 10.0  # of the head's turn from the clip's mean
+NAMES = {
+    "tracked": "tracked",
+    "mediapipe_alone": "MediaPipe alone",
+    "faultless": "true landmarks",
+    "faultless_known_focal": "and focal length",
+}
+ROWS = {
+    "rotation_degrees": "rotation, degrees",
+    "translation_mm": "translation, mm",
+    "vertices_mm": "face landmarks, mm",
+    "depth_mm": "of that, the frame's depth",
+    "vertices_without_depth_mm": "landmarks without it",
+    "vertices_without_constant_mm": "without constant offsets",
+    "slide_mm": "of that, across the sight",
+    "surface_mm": "face surface, mm",
+}
 ACTIVE = 0.03  # standard deviation of a true weight, below which it says nothing about following
 
 
 @dataclass(frozen=True)
 class AccuracyConfig:
-    """Measure a track against the truth of the shoot that it tracks, and what MediaPipe alone would have given."""
+    """Measure a track against the truth of the shoot that it tracks, beside what MediaPipe alone would have given, and
+    what the fit would make of landmarks without error, the focal length estimated or known."""
 
     track: Annotated[Path, tyro.conf.Positional]
     """The track of the shoot's encoded video."""
@@ -194,45 +213,75 @@ def _weights(estimated: Array, true: Array) -> dict[str, Any]:
 
 
 def track_estimate(track: Track) -> Estimate:
-    index = track.rig.landmark_vertices[:FACE]
-    landmarks = np.stack([track.vertices(i)[index] for i in range(len(track))]).astype(np.float64)
+    return _estimate(track.rig, [track.head(i) for i in range(len(track))])
+
+
+def _estimate(rig: HeadRig, heads: list[HeadState]) -> Estimate:
+    """Of heads whose T_world_head are T_camera_head."""
+    index = rig.landmark_vertices[:FACE]
     return Estimate(
-        landmarks, quaternion_to_matrix(track.orientation), track.position, track.expression.astype(np.float64)
+        np.stack([rig.vertices(h.expression, h.gaze, h.T_world_head)[index] for h in heads]).astype(np.float64),
+        np.stack([h.T_world_head.rotation for h in heads]),
+        np.stack([h.T_world_head.position for h in heads]),
+        np.stack([h.expression for h in heads]).astype(np.float64),
     )
 
 
-def detector_estimate(
+def detect(
     track: Track, images: Iterable[NDArray[np.uint8]], landmarker: FaceLandmarker, tick: Callable[[int, int], None]
-) -> tuple[Estimate, NDArray[np.int64]]:
-    """What MediaPipe alone would give for the track's frames, whose images are given: its scores and rotation, the mean
-    head, and the position that puts the landmarks' centre and size right; and the moments in which it found a face."""
-    from models.head.visavis_head import default_head
-
-    moments: list[int] = []
+) -> Observations:
+    """What MediaPipe alone sees in the track's frames, whose images are given; frames without a face are left out.
+    Raises UserError when all are."""
+    found: list[int] = []
     faces = []
-    for n, (i, image) in enumerate(zip(track.frame_index.tolist(), images, strict=True)):
-        seen = landmarker.detect(image)
-        if seen:
-            moments.append(i)
+    for k, image in enumerate(images):
+        if seen := landmarker.detect(image):
+            found.append(k)
             faces.append(max(seen, key=lambda face: face.size))
-        tick(n + 1, len(track))
+        tick(k + 1, len(track))
     if not faces:
         raise UserError(f"MediaPipe finds no face in {track.video.name}; nothing to compare with")
+    lost = np.setdiff1d(np.arange(track.video.frames_total), track.frame_index[found])
+    return Observations(
+        frame_index=track.frame_index[found],
+        time_ns=track.time_ns[found],
+        landmarks=np.stack([face.landmarks for face in faces]),
+        scores=np.stack([face.scores for face in faces]),
+        rotation=np.stack([nearest_rotation(face.transform[:3, :3]) for face in faces]),
+        repeated=np.array([], np.int32),
+        lost=dict.fromkeys(lost.tolist(), "no face"),
+        frames_total=track.video.frames_total,
+    )
+
+
+def detector_estimate(track: Track, seen: Observations) -> Estimate:
+    """What MediaPipe alone would give: its scores and rotation, the mean head, and the position that puts the
+    landmarks' centre and size right."""
     shape = face_shape(default_head().mean)
-    landmarks = np.stack([face.landmarks for face in faces])
-    scores = np.stack([face.scores for face in faces])
-    rotation = np.stack([nearest_rotation(face.transform[:3, :3]) for face in faces])
-    alone = np.arange(len(faces), dtype=np.int32)
-    target = Target.of(landmarks, scores, alone, np.array([track.camera.cx, track.camera.cy]))
-    state = first_guess(shape, target, rotation, track.camera.fx)
+    alone = np.arange(len(seen.landmarks), dtype=np.int32)
+    target = Target.of(seen.landmarks, seen.scores, alone, np.array([track.camera.cx, track.camera.cy]))
+    state = first_guess(shape, target, seen.rotation, track.camera.fx)
     points = shape.neutral + np.tensordot(state.weights, shape.basis, 1)
     points = points @ state.rotation.transpose(0, 2, 1) + state.position[:, None]
-    return Estimate(points, state.rotation, state.position, state.weights), np.array(moments)
+    return Estimate(points, state.rotation, state.position, state.weights)
+
+
+def faultless_estimate(
+    track: Track, seen: Observations, shoot: Shoot, camera: ShootCamera, focal: float | None, progress: Progress
+) -> Estimate:
+    """What our fit would make of landmarks without any error, the truth's own projected into the camera's pictures:
+    what is left is due to one camera that does not show depth. focal: pixels, when it may be known as well."""
+    true = np.stack([camera.project(shoot.landmarks(int(i)))[:, :2] for i in seen.frame_index])
+    landmarks = np.dstack([true, np.zeros(true.shape[:2])]).astype(np.float32)
+    width, height = track.camera.width, track.camera.height
+    fit = fit_clip(default_head(), replace(seen, landmarks=landmarks), width, height, progress, focal)
+    return _estimate(fit.rig, fit.heads)
 
 
 def accuracy(config: AccuracyConfig) -> dict[str, Any]:
-    """Both tables. Raises UserError when track and shoot do not belong together."""
-    from rich.progress import Progress
+    """All of it. Raises UserError when track and shoot do not belong together."""
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
     track, shoot = load_track(config.track), read_shoot(config.shoot, pictures=False)
     camera = shoot.cameras[0] if config.camera is None else shoot.camera(config.camera)
@@ -253,12 +302,19 @@ def accuracy(config: AccuracyConfig) -> dict[str, Any]:
         report["mattes"] = matte_overlap(track, shoot, camera)
     video = track.video.locate(config.track)
     images = (rgb for _, _, rgb in read_frames(video, track.frame_index.tolist()))
-    with Progress(transient=True) as bars, FaceLandmarker(find_face_model(config.face_model)) as landmarker:
+    with Bars(transient=True) as bars, FaceLandmarker(find_face_model(config.face_model)) as landmarker:
         task = bars.add_task("MediaPipe alone", total=len(track))
-        found, moments = detector_estimate(
-            track, images, landmarker, lambda done, total: bars.update(task, completed=done)
-        )
-    report["mediapipe_alone"] = measure(found, shoot, camera, moments)
+        seen = detect(track, images, landmarker, lambda done, total: bars.update(task, completed=done))
+        moments = seen.frame_index.astype(np.int64)
+        report["mediapipe_alone"] = measure(detector_estimate(track, seen), shoot, camera, moments)
+        for name, focal in (("faultless", None), ("faultless_known_focal", camera.camera.fx)):
+            task = bars.add_task(NAMES[name], total=1)
+
+            def show(stage: str, done: int, total: int, task: TaskID = task) -> None:
+                bars.update(task, completed=done, total=total)
+
+            estimate = faultless_estimate(track, seen, shoot, camera, focal, show)
+            report[name] = measure(estimate, shoot, camera, moments)
     return report
 
 
@@ -270,18 +326,14 @@ def print_table(report: dict[str, Any]) -> None:
     if "mattes" in report:
         overlap = ", ".join(f"{row['iou']:.3f} {name} ({row['frames']})" for name, row in report["mattes"].items())
         print(f"mattes, IoU with the truth's: {overlap}")
-    print(f"{'':26}{'tracked':>18}{'MediaPipe alone':>20}   (median, 95th percentile)")
-    for key, name in (
-        ("rotation_degrees", "rotation, degrees"), ("translation_mm", "translation, mm"),
-        ("vertices_mm", "face landmarks, mm"), ("depth_mm", "of that, the frame's depth"),
-        ("vertices_without_depth_mm", "landmarks without it"),
-        ("vertices_without_constant_mm", "without constant offsets"), ("slide_mm", "of that, across the sight"),
-        ("surface_mm", "face surface, mm"),
-    ):  # fmt: skip
-        a, b = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in (ours, theirs))
-        print(f"{name:26}{a:>18}{b:>20}")
+    sides = [report[name] for name in NAMES]
+    print(f"{'':26}{''.join(f'{name:>20}' for name in NAMES.values())}   (median, 95th percentile)")
+    for key, name in ROWS.items():
+        cells = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in sides)
+        print(f"{name:26}{''.join(f'{cell:>20}' for cell in cells)}")
     for key, name in (("mean_error", "weights, mean error"), ("median_correlation", "weights, correlation")):
-        print(f"{name:24}{ours['weights'][key]:18.3f}{theirs['weights'][key]:20.3f}")
+        cells = (f"{side['weights'][key]:.3f}" for side in sides)
+        print(f"{name:26}{''.join(f'{cell:>20}' for cell in cells)}")
     print(f"\n{'weight':24}{'error':>9}{'follows':>9}{'error':>11}{'follows':>9}")
     for name, row in sorted(ours["weights"]["each"].items(), key=lambda item: item[1]["correlation"]):
         other = theirs["weights"]["each"].get(name, {"error": float("nan"), "correlation": float("nan")})

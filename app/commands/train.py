@@ -78,6 +78,9 @@ class TrainConfig:
     start: Path | None = None
     """Begin with this avatar's weights: of the same person, tracked anew or in another video. The sizes must agree."""
 
+    learn: Literal["all", "warp"] = "all"
+    """warp: texture and generator stay as --start's avatar has them, and only its warp learns on: in half the time."""
+
     split: Literal["most", "blocks", "tail"] = "most"
     """Which frames are held out: 8 % of blocks; blocks dealt 70/15/15; or the last 15 % in time."""
 
@@ -111,6 +114,8 @@ def train(config: TrainConfig) -> int:
         raise UserError(f"--steady must be between 0 and 100, not {config.steady:g}")
     if not 0 <= config.orbit <= 100:
         raise UserError(f"--orbit must be between 0 and 100, not {config.orbit:g}")
+    if config.learn == "warp" and config.start is None:
+        raise UserError("--learn warp needs --start, the avatar whose warp is to learn on")
     network_config(config)  # what contradicts itself is refused before anything is loaded
     device = own_device(config.device)
     check_device(device)
@@ -202,7 +207,8 @@ def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, P
         steps=config.steps, pairs=config.pairs, seed=config.seed, steady_weight=config.steady, orbit_weight=config.orbit
     )  # fmt: skip
     start = load_avatar(config.start).network if config.start is not None else None
-    return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks, start=start), out
+    shared = start if config.learn == "warp" else None
+    return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks, shared, start), out
 
 
 def _write_preview(trainer: Trainer, path: Path) -> None:

@@ -77,7 +77,7 @@ class Trainer:
     The data of step k depends on (seed, k, pair) alone: a resumed run goes on as if it had never stopped, and several
     processes (`ranks`) share the pairs that one would have taken. shared: a network whose texture and G are taken over
     and kept, so that only the warp learns, and the features F5 that G draws for nobody else. start: a network of the
-    same configuration whose weights are the first ones.
+    same configuration whose weights are the first ones; where it is the shared one too, its warp and F5 learn on.
 
     Raises UserError for frames without a partner to be warped to, or a shared G of another shape.
     """
@@ -110,7 +110,7 @@ class Trainer:
         self.start = _digest(start) if start is not None else None
         self.shared = _digest(shared) if shared is not None else None
         if shared is not None:
-            _take_over(self.network, shared)
+            _take_over(self.network, shared, keep_f5=shared is start)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         if shared is not None:
@@ -122,12 +122,13 @@ class Trainer:
         groups = [{"params": params, "lr": rate} for params, rate in rates if params]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [rate for params, rate in rates if params]
+        aside = recipe.orbit_weight > 0 and config.warp == "motion"
         self.surface: Surface | None = None
-        if shared is None:
+        if shared is None or aside:
             surface = surface_of(store, split.train, config.texture_size)
             self.surface = Surface(*(t.to(device) for t in surface))
         self.orbits: Orbits | None = None
-        if self.surface is not None and recipe.orbit_weight > 0 and config.warp == "motion":
+        if self.surface is not None and aside:
             self.orbits = Orbits(store, self.surface.opaque, perceptual, recipe.perceptual_weight, recipe.mask_weight)
         self.next_step = 0
         self.log: list[dict[str, float]] = []
@@ -198,7 +199,7 @@ class Trainer:
             sampled = self.network.sample(view, merged)
             drawn = self.network.draw(view, sampled.contiguous(memory_format=torch.channels_last))
             losses: dict[str, Tensor] = {}
-            if self.surface is not None:
+            if self.surface is not None and self.shared is None:
                 losses = self._picture_losses("G", drawn.output.rgb, drawn.output.mask, pictures, weight)
                 losses["texture"] = recipe.texture_weight * masked_l1(
                     sampled[:, :3], filmed.image, view.coverage * filmed.matte * filmed.inside
@@ -304,7 +305,7 @@ def _digest(network: AvatarNetwork) -> str:
     return digest.hexdigest()
 
 
-def _take_over(network: AvatarNetwork, shared: AvatarNetwork) -> None:
+def _take_over(network: AvatarNetwork, shared: AvatarNetwork, keep_f5: bool) -> None:
     if network.config.warp in ("none", "past"):
         raise UserError(f"warp {network.config.warp} has nothing to learn on a shared G: train one of its own")
     mine, theirs = of_generator(network.config), of_generator(shared.config)
@@ -315,6 +316,8 @@ def _take_over(network: AvatarNetwork, shared: AvatarNetwork) -> None:
     fresh = [rows.detach().clone() for rows in _last_rows(generator)]
     network.texture.load_state_dict(shared.texture.state_dict())
     generator.load_state_dict(shared.generator.state_dict())
+    if keep_f5:
+        return
     with torch.no_grad():  # F5 begins anew: what another warp made of it would favour the like of that
         for rows, new in zip(_last_rows(generator), fresh, strict=True):
             rows[4:] = new[4:]

@@ -92,6 +92,7 @@ def test_bad_input_is_one_line(track: Path, tmp_path: Path, capsys: pytest.Captu
         ["train", str(track), "-o", out, "--steady", "-1"],
         ["train", str(track), "-o", out, *TINY, "--perceptual", str(tmp_path / "vgg.pth")],
         ["train", str(track), "-o", out, *TINY, "--resume"],
+        ["train", str(track), "-o", out, *TINY, "--learn", "warp"],
         ["evaluate", str(tmp_path / "none.avatar"), str(track)],
     ]
     for words in cases:

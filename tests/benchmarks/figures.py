@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tracking.accuracy import NAMES, ROWS
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 BEGIN, END = "<!-- figures: begin.", "<!-- figures: end -->"
@@ -152,28 +154,23 @@ def tracking() -> list[str]:
         "(`python -m tracking.accuracy mono.track DIR --json tracking.json`; DIR is what `python -m assets.performer "
         "shoot mono --truth-only` makes in half a minute).",
         "",
-        "| | tracked | MediaPipe alone |",
-        "|---|---|---|",
+        f"| | {' | '.join(NAMES.values())} |",
+        f"|---{'|---' * len(NAMES)}|",
     ]
-    ours, theirs = report["tracked"], report["mediapipe_alone"]
-    for key, label in (
-        ("rotation_degrees", "rotation, degrees"),
-        ("translation_mm", "translation, mm"),
-        ("vertices_mm", "face landmarks, mm"),
-        ("depth_mm", "of that, the frame's depth"),
-        ("vertices_without_depth_mm", "landmarks without it"),
-        ("vertices_without_constant_mm", "landmarks without constant offsets"),
-        ("slide_mm", "of that, across the line of sight"),
-        ("surface_mm", "face surface, mm"),
-    ):
-        cells = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in (ours, theirs))
+    sides = [report[name] for name in NAMES]
+    for key, label in ROWS.items():
+        cells = (f"{side[key]['median']:.2f}, {side[key]['p95']:.2f}" for side in sides)
         lines.append(f"| {label} | {' | '.join(cells)} |")
     for key, label in (("mean_error", "weights, mean error"), ("median_correlation", "weights, median correlation")):
-        lines.append(f"| {label} | {ours['weights'][key]:.3f} | {theirs['weights'][key]:.3f} |")
+        weights = (f"{side['weights'][key]:.3f}" for side in sides)
+        lines.append(f"| {label} | {' | '.join(weights)} |")
     overlap = ", ".join(
         f"{row['iou']:.3f} over {row['frames']} {name} frames" for name, row in load("mattes_mono")["mattes"].items()
     )
     lines += [
+        "",
+        "*True landmarks*: what the same fit makes of landmarks without any error, the truth's own as one camera sees "
+        "them, and *focal length*: knowing that too. No better detector would give more.",
         "",
         f"The track's mattes and the true ones overlap by (IoU) {overlap.replace('all frames', 'frames')} "
         "(the same command, with the shoot's pictures).",

@@ -119,6 +119,26 @@ def test_a_training_starts_from_an_avatars_weights(store: FrameStore) -> None:
         again(replace(CONFIG, width=16))
 
 
+def test_the_warp_alone_learns_on_from_an_avatar(store: FrameStore) -> None:
+    """Begun with warp and F5 as they are, and with views from aside, while texture and G's picture stay."""
+    first = trainer(store, 30)
+    run(first, 30)
+    start = first.average
+    recipe, split = Recipe(steps=30, orbit_weight=0.5), make_split("blocks", store.track.segment)
+    t = Trainer(store, split, CONFIG, recipe, GradientPyramid(), torch.device("cpu"), shared=start, start=start)
+    assert all(torch.equal(a, b) for a, b in zip(t.network.parameters(), start.parameters(), strict=True))
+    losses = [t.step() for _ in range(30)]
+    assert {"W.colour", "steady", "orbit.W", "orbit.own"} <= losses[0].keys()
+    assert not {"G.colour", "texture", "decay", "unseen"} & losses[0].keys()
+    with torch.inference_mode():
+        before, after = draw_frame(start.eval(), store, 3), draw_frame(t.average, store, 3)
+    assert torch.equal(after.g, before.g)
+    assert not torch.equal(after.drawn.cache.f5, before.drawn.cache.f5)
+    test, block = split.test, split.block
+    was, now = (evaluate(n, store, test, block, distances=(1, 4))["warp_d4"]["psnr"] for n in (start, t.average))
+    assert now > was
+
+
 def test_the_same_seed_gives_the_same_losses(store: FrameStore) -> None:
     assert run(trainer(store, 4), 4) == run(trainer(store, 4), 4)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tracking.video.personalise import regress_offsets
+from tracking.video.personalise import regress_offsets, rigid_part
 from tracking.video.solver import (
     FACE,
     FrameState,
@@ -120,6 +120,7 @@ def test_a_persons_own_basis_is_learned_from_residuals() -> None:
     other, _ = smooth_face(rng, 1)
     own = Shape(pooled.neutral + np.array([0.001, -0.002, 0]), pooled.basis + (other.basis - pooled.basis))
     own.basis[..., 2] = pooled.basis[..., 2]
+    own.basis[..., :2] -= rigid_part(pooled.neutral, (own.basis - pooled.basis)[..., :2])  # that is the poses'
     truth = moving_states(rng, 400)
     truth.weights[:] = rng.uniform(size=truth.weights.shape) * (rng.uniform(size=truth.weights.shape) < 0.3)
     target = target_for(own, truth, truth.weights, noise=0.1)
@@ -130,6 +131,33 @@ def test_a_persons_own_basis_is_learned_from_residuals() -> None:
     learned = Shape(pooled.neutral + offsets.neutral, pooled.basis + offsets.basis)
     assert np.median(np.linalg.norm(residuals(learned, truth, target, FOCAL), axis=-1)) < 0.3
     assert np.abs(offsets.basis[..., 2]).max() == 0
+
+
+def test_a_nod_that_comes_with_a_frown_is_not_taken_for_the_frowns_own_motion() -> None:
+    rng = np.random.default_rng(8)
+    pooled, _ = smooth_face(rng, 1)
+    truth = moving_states(rng, 200)
+    frown = truth.weights[:, :1]
+    still = FrameState(truth.rotation, truth.position, truth.weights)
+    nod = Rotation.from_rotvec(frown * [0.08, 0.0, 0.02]).as_matrix()
+    truth = FrameState(nod @ truth.rotation, truth.position + frown * [0.0, 0.004, 0.015], truth.weights)
+    target = target_for(pooled, truth, truth.weights)
+    offsets = regress_offsets(pooled, still, target, FOCAL)
+    seen = np.linalg.norm(residuals(pooled, still, target, FOCAL), axis=-1)
+    moved = seen.mean() / frown.mean() * 0.6 / FOCAL  # at full weight, metres
+    assert moved > 1e-3
+    assert np.linalg.norm(offsets.basis[0, :, :2], axis=-1).mean() < 0.2 * moved
+
+
+def test_what_a_face_moves_as_a_whole_is_told_from_what_a_part_of_it_does() -> None:
+    face, _ = smooth_face(np.random.default_rng(9), 1)
+    x, y, z = (face.neutral - face.neutral.mean(axis=0)).T
+    turned = np.stack([0.002 - 0.03 * y + 0.02 * x + 0.05 * z, -0.001 + 0.03 * x + 0.02 * y - 0.04 * z], axis=1)
+    chin = np.where((face.neutral[:, 1] < -0.05)[:, None], [0.0, -0.01], 0.0)
+    found = rigid_part(face.neutral, np.stack([turned, chin, turned + chin]))
+    assert np.abs(found[0] - turned).max() < 1e-6
+    assert np.linalg.norm(found[1], axis=1).mean() < 0.1 * np.linalg.norm(chin, axis=1).mean()
+    assert np.linalg.norm(found[2] - turned, axis=1).max() < 0.002
 
 
 def test_box_minimum_satisfies_the_optimality_conditions() -> None:

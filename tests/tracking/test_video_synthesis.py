@@ -22,7 +22,7 @@ from models.geometry import Pose, matrix_to_quaternion
 from models.shoot_file import Shoot, ShootCamera, read_shoot
 from renderer.raster import make_rasterizer
 from tracking.video import synthesis
-from tracking.video.synthesis import refine_heads
+from tracking.video.synthesis import refine_heads, settled_depth
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
@@ -89,6 +89,24 @@ def test_a_head_put_wrong_is_pulled_to_the_picture(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(synthesis, "LOFT_INDEPENDENT", 0.0)
     by_face = errors(refined(misled))
     assert held[0] < 0.8 * by_face[0]
+
+
+@pytest.mark.parametrize("true", [0.99, 0.996, 1.0, 1.004, 1.01])
+def test_depth_settles_where_drawing_and_picture_differ_least(true: float) -> None:
+    pose = Pose(np.array([0.05, -0.02, -0.8]), matrix_to_quaternion(Rotation.from_rotvec([0.1, 0.2, 0.0]).as_matrix()))
+    head = HeadState(np.full(52, 0.1, np.float32), np.zeros(4, np.float32), pose)
+    asked: list[float] = []
+
+    def off(of: HeadState, power: float) -> float:
+        asked.append(of.T_world_head.position[2] / pose.position[2])
+        assert np.allclose(of.T_world_head.position, asked[-1] * pose.position)
+        return 2.0 + abs(asked[-1] - true) ** power
+
+    for power, near in ((2.0, 1e-6), (1.0, 1.1e-3)):
+        asked.clear()
+        found = settled_depth(head, lambda of, power=power: off(of, power)).T_world_head
+        assert found.position[2] / pose.position[2] == pytest.approx(true, abs=near)
+        assert np.array_equal(found.orientation, pose.orientation) and len(asked) <= 7
 
 
 def _moved(head: HeadState, rng: np.random.Generator) -> HeadState:

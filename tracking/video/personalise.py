@@ -8,11 +8,22 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from models.head.rig import HeadRig
-from tracking.video.solver import FACE, NOISE, Floats, FrameState, Shape, Target, huber_weights, project
+from tracking.video.solver import (
+    FACE,
+    NOISE,
+    Floats,
+    FrameState,
+    Shape,
+    Target,
+    huber_weights,
+    landmark_weights,
+    project,
+)
 
 # Standard deviations of what a person's face may differ from the pooled one by, metres (basis: at full weight).
 NEUTRAL_SIGMA = np.array([4e-3, 4e-3, 1.5e-3])  # depth is seen only through small rotations
 BASIS_SIGMA = 6e-3  # people differ so much, and scores may tell a movement at less than its full weight
+RIGID_M, RIGID_ROUNDS = 1e-3, 12  # what moves so much farther than the face as a whole is the expression's own
 FRAMES_PER_SAMPLE = 4.0  # neighbouring frames err alike: so many count as one
 # How far the face's offsets reach over the rest of the head.
 NEUTRAL_REACH_M = 0.09
@@ -29,7 +40,8 @@ def face_shape(rig: HeadRig) -> Shape:
 def regress_offsets(pooled: Shape, state: FrameState, target: Target, focal: float) -> Shape:
     """The subject's `Shape` minus the pooled one: ridge regression of each landmark's residuals on the weights.
 
-    The neutral moves in three dimensions, the basis in the head's x and y only: its depth stays the prior's.
+    The neutral moves in three dimensions, the basis in the head's x and y only: its depth stays the prior's. The basis
+    has no motion of the whole face in it: where a head nods as it frowns, that would be taken for the frown's own.
     """
     pixels, _, jacobian = project(pooled, state, focal, target.center)
     residual = target.pixels - pixels
@@ -54,7 +66,26 @@ def regress_offsets(pooled: Shape, state: FrameState, target: Target, focal: flo
             weight = huber_weights(left, target.scale)
         neutral[landmark] = solution[:3]
         basis[:, landmark, :2] = solution[3:].reshape(k, 2)
+    basis[..., :2] -= rigid_part(pooled.neutral, basis[..., :2])
     return Shape(neutral, basis)
+
+
+def rigid_part(neutral: Floats, motions: Floats) -> Floats:
+    """[K, L, 2] what of the motions [K, L, 2] of landmarks at `neutral` [L, 3], seen along z, in metres, a head would
+    show that moves, turns and comes nearer, by robust least squares: most of the face agrees on it."""
+    x, y, z = (neutral - neutral.mean(axis=0)).T
+    none, one = np.zeros_like(x), np.ones_like(x)
+    fields = np.array([[one, none], [none, one], [-y, x], [x, y], [z, none], [none, z]]).transpose(0, 2, 1)
+    rows = fields.reshape(len(fields), -1).T  # [2L, 6]
+    own = np.repeat(landmark_weights(), 2)
+    found = np.empty((len(motions), len(fields)))
+    for k, motion in enumerate(motions.reshape(len(motions), -1)):
+        weight = own
+        for _ in range(RIGID_ROUNDS):
+            found[k] = np.linalg.lstsq(rows * np.sqrt(weight)[:, None], motion * np.sqrt(weight), rcond=None)[0]
+            left = np.linalg.norm((motion - rows @ found[k]).reshape(-1, 2), axis=1)
+            weight = own / (1 + np.repeat(left / RIGID_M, 2) ** 2)
+    return np.tensordot(found, fields, 1)
 
 
 def personalised(rig: HeadRig, offsets: Shape) -> HeadRig:

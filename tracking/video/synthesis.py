@@ -2,12 +2,15 @@
 
 A landmark detector errs by a percent of the face's size, in another way in each picture: half a centimetre of depth at
 arm's length, which from 30 degrees aside is seen as a shift. The drawing is made of the same skin as the picture, so
-that optical flow between the two is far finer.
+that optical flow between the two is far finer. Depth comes last, from the pictures' difference itself: how large a head
+is shows best along its outline, where flow sees one side only.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 from models.arkit import HeadState
 from models.evaluation.alignment import FACE, placed_geometry
 from models.evaluation.views import View, ViewStore
-from models.geometry import Array
+from models.geometry import Array, Pose
 from models.head.rig import HeadRig
 from models.network.avatar_network import AvatarNetwork
 from models.raster import Rasterizer
@@ -34,6 +37,7 @@ ITERATIONS = 4
 # The same of hair and ears, in which strands err alike, so that all their vertices count as so many independent ones.
 LOFT_NOISE, LOFT_INDEPENDENT = 1.0, 20.0
 FACING = 0.2  # cosine of the angle between normal and sight
+DEPTH_STEPS = (0.006, 0.003)  # of the distance
 TRUSTED_PX = 1.5  # disagreement of flow and reverse flow beyond which a landmark stays where the drawing has it
 
 
@@ -80,7 +84,31 @@ def refine_heads(
         target = Target.of(seen_at.astype(np.float32), weights.astype(np.float32), alone, centre)
         state = solve_frames(shape, state, target, focal, ITERATIONS, NOISE, Pull(hessian, gradient))
         heads = state.heads(np.stack([h.gaze for h in heads]))
-    return heads
+
+    def difference(head: HeadState, k: int) -> float:
+        geometry = placed_geometry(shoot, rig, [head], moments[k : k + 1], camera.T_world_camera)
+        drawn = ViewStore(shoot, geometry, network.config.size, rasterize).draw(network, View(0, camera))
+        return float(((drawn.g - drawn.truth).abs() * drawn.inside).mean())
+
+    return [settled_depth(head, functools.partial(difference, k=k)) for k, head in enumerate(heads)]
+
+
+def settled_depth(head: HeadState, difference: Callable[[HeadState], float]) -> HeadState:
+    """The head moved along the sight to where `difference`, of its drawing and the picture, is least: by parabolas."""
+
+    def at(distance: float) -> HeadState:
+        pose = head.T_world_head
+        return replace(head, T_world_head=Pose(pose.position * distance, pose.orientation))
+
+    best = (difference(head), 1.0)
+    for step in DEPTH_STEPS:
+        middle, distance = best
+        near, far = ((difference(at(d)), d) for d in (distance * (1 - step), distance * (1 + step)))
+        best = min(best, near, far)
+        if (curvature := near[0] + far[0] - 2 * middle) > 0:
+            lowest = distance * (1 + step * float(np.clip((near[0] - far[0]) / (2 * curvature), -1.5, 1.5)))
+            best = min(best, (difference(at(lowest)), lowest))
+    return at(best[1])
 
 
 def _facing(rig: HeadRig, mesh: Array) -> NDArray[np.int64]:
