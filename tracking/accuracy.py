@@ -241,7 +241,8 @@ def detect(
         tick(k + 1, len(track))
     if not faces:
         raise UserError(f"MediaPipe finds no face in {track.video.name}; nothing to compare with")
-    lost = np.setdiff1d(np.arange(track.video.frames_total), track.frame_index[found])
+    breaks = track.frame_index[1:][np.diff(track.segment) != 0] - 1  # between the track's runs
+    lost = np.union1d(breaks, np.setdiff1d(track.frame_index, track.frame_index[found]))
     return Observations(
         frame_index=track.frame_index[found],
         time_ns=track.time_ns[found],

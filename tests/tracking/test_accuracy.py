@@ -15,7 +15,7 @@ from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
 from models.shoot_file import Shoot
 from models.track_file import Mattes, VideoSource, save_track
 from tests.assets.stand_in_shoot import MOVING, exact_track, film_stand_in
-from tracking.accuracy import Estimate, main, matte_overlap, measure, track_estimate
+from tracking.accuracy import Estimate, detect, main, matte_overlap, measure, track_estimate
 from tracking.video import known_head
 from tracking.video.known_head import follow_known_head
 from tracking.video.landmarks import Face
@@ -99,6 +99,19 @@ def test_mattes_are_measured_at_the_truths_size(made: Shoot) -> None:
     assert sum(counts) == len(track)
 
 
+def test_what_mediapipe_sees_is_in_the_tracks_own_runs(made: Shoot) -> None:
+    whole = exact_track(made)
+    kept = np.delete(np.arange(len(whole)), [3, 12])  # one repeats the frame before it, at the other a run ends
+    track = replace(
+        whole, frame_index=whole.frame_index[kept], time_ns=whole.time_ns[kept],
+        segment=(kept > 12).astype(np.int32),
+    )  # fmt: skip
+    images = (np.full((4, 4, 3), i, np.uint8) for i in kept)
+    seen = detect(track, images, Oracle(made), lambda *_: None)  # type: ignore[arg-type]
+    assert seen.frame_index.tolist() == [i for i in kept if i != 5]
+    assert seen.segments().tolist() == [0] * 4 + [1] * 6 + [2] * 11
+
+
 class Oracle:
     """A landmarker that knows the truth; the picture's first pixel says which moment it is asked about."""
 
@@ -137,7 +150,7 @@ def test_a_known_head_is_followed(made: Shoot, fps: float | None) -> None:
     assert known_head.NOISE[-1] < known_head.NOISE[0]
 
 
-def test_the_command_prints_both_tables(
+def test_the_command_prints_all_that_it_measures(
     made: Shoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import tracking.accuracy
@@ -164,7 +177,12 @@ def test_the_command_prints_both_tables(
     report = json.loads(out.read_text())
     assert report["tracked"]["vertices_mm"]["median"] < 0.02 < report["mediapipe_alone"]["vertices_mm"]["median"]
     assert report["mediapipe_alone"]["frames"] == 23 and report["mattes"]["all"]["iou"] > 0.98
-    assert "MediaPipe alone" in capsys.readouterr().out
+    known, guessed = report["faultless_known_focal"], report["faultless"]
+    assert known["frames"] == guessed["frames"] == 23 and known["slide_mm"]["median"] < 1
+    assert known["rotation_degrees"]["median"] < report["mediapipe_alone"]["rotation_degrees"]["median"]
+    assert known != guessed
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("MediaPipe alone", "true landmarks", "and focal length"))
     truth = film_stand_in(tmp_path, len(made), pictures=False)
     assert main([str(tmp_path / "a.track"), str(truth.folder), "--json", str(out)]) == 0
     alone = json.loads(out.read_text())
