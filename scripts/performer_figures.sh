@@ -5,9 +5,9 @@
 # tests/benchmarks/results, then run `python -m tests.benchmarks.figures` and `python -m tests.benchmarks.results_page`.
 #
 # HEAD, MOTION: the material (assets/performer/shoot/README.md). VISAVIS_FACE_MODEL: MediaPipe's face model; fetched when
-# not set. START: an avatar to begin with, "" for none. STEPS: of the training. MONO=1: also shoots mono (hours), for the
-# track's mattes and the avatar's mask in the clip's own camera. VIEWS: expressions of views, 13 cameras each; the plan
-# has 60, which take two hours.
+# not set. START: an avatar to begin with, "" for none. STEPS: of the training; WARP_STEPS: of the warp's own after it.
+# MONO=1: also shoots mono (hours), for the track's mattes and the avatar's mask in the clip's own camera. VIEWS:
+# expressions of views, 13 cameras each; the plan has 60, which take two hours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:?usage: scripts/performer_figures.sh WORK}
@@ -15,6 +15,7 @@ head=${HEAD:-../shared/data/heads/ict_facekit.npz}
 motion=${MOTION:-../shared/data/motion/alex_rom_3.csv}
 start=${START-assets/avatars/performer.avatar}
 steps=${STEPS:-1500}
+warp_steps=${WARP_STEPS:-300}
 avatar=$work/performer.avatar
 track=$work/mono.track
 results=$work/results
@@ -30,13 +31,17 @@ once() { # a file that exists only when it is whole, and the command that makes 
     [ -e "$1" ] || { echo "== ${1##*/}" && "${@:2}"; }
 }
 
+train() { # avatar, an avatar to start from or "", steps, more options
+    local resume=()
+    [ -d "${1%.avatar}.training" ] && resume=(--resume)
+    once "$1" $python -m app.cli train "$track" -o "$1" --size 384 --steps "$3" --orbit 0.5 --steady 0.5 \
+        --name "The performer" ${2:+--start "$2"} "${@:4}" "${resume[@]}" \
+        --credit "ICT-FaceKit head, MIT, (c) 2020 USC Institute for Creative Technologies" \
+        "LiveLinkFace take alex_rom_3, MIT, (c) 2021 Alexandre Donciu-Julin"
+}
 once "$track" $python -m app.cli track assets/shoots/mono.mp4 -o "$track"
-resume=()
-[ -d "$work/performer.training" ] && resume=(--resume)
-once "$avatar" $python -m app.cli train "$track" -o "$avatar" --size 384 --steps "$steps" --orbit 0.5 --steady 0.5 \
-    --name "The performer" ${start:+--start "$start"} "${resume[@]}" \
-    --credit "ICT-FaceKit head, MIT, (c) 2020 USC Institute for Creative Technologies" \
-    "LiveLinkFace take alex_rom_3, MIT, (c) 2021 Alexandre Donciu-Julin"
+train "$work/first.avatar" "$start" "$steps"
+train "$avatar" "$work/first.avatar" "$warp_steps" --learn warp
 evaluate() { once "$results/$1.json" $python -m app.cli evaluate "$avatar" "${@:2}" --json "$results/$1.json"; }
 evaluate evaluate_mono "$track"
 evaluate flicker_mono "$track" --flicker
