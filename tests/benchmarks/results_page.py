@@ -74,9 +74,9 @@ NOTES: dict[str, str] = {
         _OLD_TRACKS,
     ),
     "views": "Seen from where the clip's camera was not, nothing that the head hides from the clip may be a hole "
-    "(models/training/orbit.py): before that, light showed through above and below the ears at 30 degrees. On the track "
-    "before, whose heads came nearer as they nodded, the outline was 0.976, 0.967 and 0.943. At 15 and 30 degrees the "
-    "light differs from the clip's by more (README); in *views_light* it does not.",
+    "(models/training/orbit.py): before that, light showed through above and below the ears at 30 degrees. On the "
+    "track before, whose heads came nearer as they nodded, the outline was 0.976, 0.967 and 0.943. At 15 and 30 "
+    "degrees the light differs from the clip's by more (README); in *views_light* it does not.",
     "views_light": _BEFORE,
     "ablate_models_d6": _OLD_TRACKS + _ORDER + "The rest keeps the paper's order.",
     "ablate_models_mono": _OLD_TRACKS
