@@ -5,7 +5,8 @@ pixels in a grimace. What moves a cached picture must move as the skin does. So 
 each landmark's track together, and the detections anchor it: linear least squares per landmark over the clip.
 
 Light stays where it is when a head turns, and most of a face is its shading: flow of grey values lags behind the skin.
-So it is measured on local contrast, which is pores, hairs and creases, and begins where the detections say.
+So it is measured on local contrast, which is pores, hairs and creases, and begins where the detections say; between
+neighbouring frames where they say on the whole, for what each says there is mostly its own trembling.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ANCHOR_SIGMA = 2.5  # of a detection, % of the inter-ocular distance
 # over 4 frames, 0.9 % over 48, where detections are off by 0.7 % and 1.6 %.
 FLOW_SIGMA = 0.4
 CONSISTENCY = 1.0  # disagreement of flow and reverse flow at which a link counts a quarter, the same unit
-OVAL_TRUST = 0.05  # the oval is an outline: what lies there changes as the head turns
+OVAL_TRUST = 0.01  # the oval is an outline: what lies there changes as the head turns
 # Where lips and lids meet, skin vanishes and appears: flow would hold a shut mouth open.
 RIM_TRUST = 0.02
 RIMS = (
@@ -73,7 +74,8 @@ def follow_pixels(
             if a < 0 or segment[a] != segment[b]:
                 continue
             pair = recent[-1 - distance], recent[-1]
-            moved, disagreement = pair_flow(method, *pair, detected[a] * scale, detected[b] * scale)
+            points = detected[a] * scale, detected[b] * scale
+            moved, disagreement = pair_flow(method, *pair, *points, each=distance > 1)
             moved, disagreement = moved / scale, disagreement / scale / percent
             weights[k, b] = trust / (FLOW_SIGMA**2 * distance**0.5) / (1 + (disagreement / CONSISTENCY) ** 2) ** 2
             wanted[k, b] = moved - (detected[b] - detected[a])
@@ -111,10 +113,11 @@ def local_contrast(grey: NDArray) -> NDArray[np.uint8]:
 
 
 def pair_flow(
-    method: cv2.DISOpticalFlow, first: NDArray, second: NDArray, at_first: Floats, at_second: Floats
+    method: cv2.DISOpticalFlow, first: NDArray, second: NDArray, at_first: Floats, at_second: Floats, each: bool = True
 ) -> tuple[Floats, Floats]:
     """Motion [L, 2] from the first picture to the second of points seen at `at_first` [L, 2] and `at_second`, which
-    is where flow begins, and by how much the two directions disagree [L]; pixels."""
+    is where flow begins (`each`: around each point at its own motion), and by how much the two directions disagree
+    [L]; pixels."""
     points = np.concatenate([at_first, at_second])
     margin = 0.15 * np.ptp(points, axis=0)
     height, width = first.shape
@@ -124,16 +127,17 @@ def pair_flow(
     one, two = np.ascontiguousarray(first[window]), np.ascontiguousarray(second[window])
     origin = np.array([left, top])
     at_one, at_two = at_first - origin, at_second - origin
-    forward, backward = _field(method, one, two, at_one, at_two), _field(method, two, one, at_two, at_one)
+    forward = _field(method, one, two, at_one, at_two, each)
+    backward = _field(method, two, one, at_two, at_one, each)
     ahead, back = _sample(forward, at_one), _sample(backward, at_two)
     return (ahead - back) / 2, np.linalg.norm(ahead + back, axis=1)
 
 
 def _field(
-    method: cv2.DISOpticalFlow, first: NDArray, second: NDArray, at_first: Floats, at_second: Floats
+    method: cv2.DISOpticalFlow, first: NDArray, second: NDArray, at_first: Floats, at_second: Floats, each: bool
 ) -> NDArray[np.float32]:
     """Flow [h, w, 2] from the first picture to the second."""
-    guess = _spread(at_first, at_second - at_first, first.shape)
+    guess = _spread(at_first, at_second - at_first, first.shape, each)
     rows, columns = np.indices(first.shape, dtype=np.float32)
     grid = np.stack([columns, rows], axis=-1)
     back = cv2.remap(second, grid + guess, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
@@ -142,12 +146,14 @@ def _field(
     return np.asarray(rest + there, np.float32)
 
 
-def _spread(at: Floats, motion: Floats, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """[h, w, 2]: the motion [L, 2] of points [L, 2] everywhere: their common affine one, and around each its own."""
+def _spread(at: Floats, motion: Floats, shape: tuple[int, ...], each: bool) -> NDArray[np.float32]:
+    """[h, w, 2]: the motion [L, 2] of points [L, 2] everywhere: their common affine one, and around `each` its own."""
     affine = np.linalg.lstsq(np.c_[at, np.ones(len(at))], motion, rcond=None)[0]
     own = motion - np.c_[at, np.ones(len(at))] @ affine
     rows, columns = np.indices(shape[:2], dtype=np.float64) + 0.5
     common = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ affine
+    if not each:
+        return common.astype(np.float32)
     where = np.floor(at).astype(int).clip(0, (shape[1] - 1, shape[0] - 1))
     splat = np.zeros((*shape[:2], 3), np.float32)
     np.add.at(splat, (where[:, 1], where[:, 0]), np.c_[own, np.ones(len(at))].astype(np.float32))

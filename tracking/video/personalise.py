@@ -23,7 +23,6 @@ from tracking.video.solver import (
 # Standard deviations of what a person's face may differ from the pooled one by, metres (basis: at full weight).
 NEUTRAL_SIGMA = np.array([4e-3, 4e-3, 1.5e-3])  # depth is seen only through small rotations
 BASIS_SIGMA = 6e-3  # people differ so much, and scores may tell a movement at less than its full weight
-LEAST_FRAMES = 150  # in a shorter clip what comes with an expression once is hardly told from what belongs to it
 RIGID_M, RIGID_ROUNDS = 1e-3, 12  # what moves so much farther than the face as a whole is the expression's own
 FRAMES_PER_SAMPLE = 4.0  # neighbouring frames err alike: so many count as one
 # How far the face's offsets reach over the rest of the head.
@@ -67,7 +66,7 @@ def regress_offsets(pooled: Shape, state: FrameState, target: Target, focal: flo
             weight = huber_weights(left, target.scale)
         neutral[landmark] = solution[:3]
         basis[:, landmark, :2] = solution[3:].reshape(k, 2)
-    basis[..., :2] -= min(1.0, 0.5 + n / LEAST_FRAMES / 2) * rigid_part(pooled.neutral, basis[..., :2])
+    basis[..., :2] -= rigid_part(pooled.neutral, basis[..., :2])
     return Shape(neutral, basis)
 
 
