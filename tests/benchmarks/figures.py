@@ -170,7 +170,7 @@ def tracking() -> list[str]:
     lines += [
         "",
         "*True landmarks*: what the same fit makes of landmarks without any error, the truth's own as one camera sees "
-        "them, and *focal length*: knowing that too. No better detector would give more.",
+        "them, and *focal length*: knowing that too. No better detector would give this fit more.",
         "",
         f"The track's mattes and the true ones overlap by (IoU) {overlap.replace('all frames', 'frames')} "
         "(the same command, with the shoot's pictures).",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tracking.video.flow import RIMS, follow_pixels
+from tracking.video.flow import RIMS, follow_pixels, pair_flow
 from tracking.video.solver import FACE, FACE_OVAL
 
 SIDE, COUNT = 160, 30
@@ -101,3 +101,19 @@ def test_a_clip_shorter_than_the_longest_link() -> None:
     frames, truth = scene()
     followed = follow_pixels(frames[:3], truth[:3], np.zeros(3, np.int32), quiet)
     assert np.abs(followed - truth[:3]).mean() < 0.1
+
+
+def test_between_neighbouring_frames_a_detections_trembling_is_not_where_flow_begins() -> None:
+    """Where the picture has nothing to hold on to, flow stays where it begins: at what all detections agree on."""
+    _, truth = scene()
+    blank = [np.full((SIDE, SIDE, 3), 128, np.uint8)] * 2
+    trembling = truth[:2].copy()
+    trembling[..., :2] += np.random.default_rng(3).normal(0, 0.5, trembling[..., :2].shape)
+    followed = follow_pixels(blank, trembling, np.zeros(2, np.int32), quiet)
+    assert motion_error(followed, truth[:2]) < 0.12 * motion_error(trembling, truth[:2])
+    grey = np.full((SIDE, SIDE), 128, np.uint8)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    at = trembling[:, :FACE, :2].astype(np.float64)
+    own, common = (pair_flow(method, grey, grey, at[0], at[1], each)[0] for each in (True, False))
+    true = (truth[1] - truth[0])[:FACE, :2]
+    assert np.linalg.norm(common - true, axis=1).mean() < 0.6 * np.linalg.norm(own - true, axis=1).mean()

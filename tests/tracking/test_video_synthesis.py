@@ -88,10 +88,11 @@ def test_a_head_put_wrong_is_pulled_to_the_picture(monkeypatch: pytest.MonkeyPat
 
     def off(heads: list[HeadState]) -> NDArray[np.float64]:
         """[heads] by how many pixels hair and ears are drawn elsewhere than they are."""
-        at = np.stack([
-            [camera.camera.project(rig.vertices(h.expression, h.gaze, h.T_world_head)[loft])[:, :2] for h in of]
+        placed = [
+            [rig.vertices(h.expression, h.gaze, h.T_world_head)[loft].astype(np.float64) for h in of]
             for of in (heads, right)
-        ])  # fmt: skip
+        ]
+        at = np.stack([[camera.camera.project(points)[:, :2] for points in of] for of in placed])
         return np.linalg.norm(at[0] - at[1], axis=-1).mean(axis=-1)
 
     grimace = np.zeros(52, np.float32)
