@@ -110,7 +110,7 @@ class Trainer:
         self.start = _digest(start) if start is not None else None
         self.shared = _digest(shared) if shared is not None else None
         if shared is not None:
-            _take_over(self.network, shared, keep_f5=shared is start)
+            _take_over(self.network, shared)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         if shared is not None:
@@ -305,7 +305,7 @@ def _digest(network: AvatarNetwork) -> str:
     return digest.hexdigest()
 
 
-def _take_over(network: AvatarNetwork, shared: AvatarNetwork, keep_f5: bool) -> None:
+def _take_over(network: AvatarNetwork, shared: AvatarNetwork) -> None:
     if network.config.warp in ("none", "past"):
         raise UserError(f"warp {network.config.warp} has nothing to learn on a shared G: train one of its own")
     mine, theirs = of_generator(network.config), of_generator(shared.config)
@@ -313,14 +313,13 @@ def _take_over(network: AvatarNetwork, shared: AvatarNetwork, keep_f5: bool) -> 
         differ = ", ".join(f"{k} {theirs[k]} where {mine[k]} is wanted" for k in mine if mine[k] != theirs[k])
         raise UserError(f"the shared G has another shape ({differ}): train one of its own")
     generator = network.generator
-    fresh = [rows.detach().clone() for rows in _last_rows(generator)]
+    own = [rows.detach().clone() for rows in _last_rows(generator)]
     network.texture.load_state_dict(shared.texture.state_dict())
     generator.load_state_dict(shared.generator.state_dict())
-    if keep_f5:
-        return
-    with torch.no_grad():  # F5 begins anew: what another warp made of it would favour the like of that
-        for rows, new in zip(_last_rows(generator), fresh, strict=True):
-            rows[4:] = new[4:]
+    # F5 stays the network's own, new or that of its start: what another warp made of it would favour the like of that
+    with torch.no_grad():
+        for rows, kept in zip(_last_rows(generator), own, strict=True):
+            rows[4:] = kept[4:]
 
 
 def _freeze(network: AvatarNetwork) -> None:

@@ -213,6 +213,9 @@ def test_on_a_shared_g_only_the_warp_and_f5_learn(store: FrameStore, kind: str) 
                 torch.device("cpu"), shared=shared)  # fmt: skip
     with torch.inference_mode():
         before, expected = draw_frame(t.network.eval(), store, 3), draw_frame(shared.eval(), store, 3)
+    bias = f"up.{len(shared.generator.up) - 1}.conv.bias"
+    own, theirs = (n.generator.get_parameter(bias).detach()[4:] for n in (t.network, shared))
+    assert len(own) and not torch.equal(own, theirs), "F5 begins anew"
     losses = t.step()
     t.step()
     assert not any(name.startswith("G.") or name in ("texture", "decay") for name in losses)
