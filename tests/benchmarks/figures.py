@@ -89,7 +89,7 @@ def views() -> list[str]:
     if (RESULTS / "views_light.json").exists():
         lines += [
             "The same with the lights taken along with each camera (`shoot portrait --light camera`), as a clip of one "
-            "camera saw every side of the head, and with the avatar as it was before its last training:",
+            "camera saw every side of the head:",
             "",
             *_view_table(load("views_light")),
             "",
