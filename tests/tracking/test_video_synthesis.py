@@ -82,8 +82,7 @@ def test_a_head_put_wrong_is_pulled_to_the_picture(monkeypatch: pytest.MonkeyPat
     assert (errors(found) < 0.4 * errors(wrong)).all()
     assert all(np.array_equal(a.gaze, b.gaze) for a, b in zip(found, right, strict=True))
 
-    # a face that is thought to be doing something else misleads: hair and ears hold their own place. With a mouth drawn
-    # so far open where the picture has it shut that flow finds nothing there (0.8), they do so on the whole only.
+    # a face that is thought to be doing something else misleads: hair and ears hold their own place
     rig = avatar.rig
     loft = rig.regions["cranium"][rig.head_weight[rig.regions["cranium"]] > RIGID]
 
@@ -97,13 +96,13 @@ def test_a_head_put_wrong_is_pulled_to_the_picture(monkeypatch: pytest.MonkeyPat
         return np.linalg.norm(at[0] - at[1], axis=-1).mean(axis=-1)
 
     grimace = np.zeros(52, np.float32)
-    grimace[[ARKIT_INDEX[name] for name in ("browDownLeft", "browDownRight", "jawOpen", "noseSneerLeft")]] = 0.5
+    grimace[[ARKIT_INDEX[name] for name in ("browDownLeft", "browDownRight", "jawOpen", "noseSneerLeft")]] = 0.8
     misled = [HeadState(grimace, head.gaze, head.T_world_head) for head in wrong]
     monkeypatch.setattr(synthesis, "DEPTH_STEPS", ())
     held = off(refined(misled))
     monkeypatch.setattr(synthesis, "LOFT_INDEPENDENT", 0.0)
     by_face = off(refined(misled))
-    assert (held < by_face + 0.1).all() and held.mean() < 0.8 * by_face.mean()
+    assert (held < by_face + 0.1).all() and held.mean() < 0.9 * by_face.mean()
 
 
 @pytest.mark.parametrize("true", [0.99, 0.996, 1.0, 1.004, 1.01])
