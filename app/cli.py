@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "run": "Show an avatar that follows your viewpoint.",
     "track": "Fit a head to a video: clip.mp4 -> clip.track.",
     "train": "Train an avatar: clip.track -> name.avatar.",
+    "refine": "Track a clip anew, by what its avatar has learned: a better track to train on.",
     "evaluate": "Measure an avatar against held-out frames.",
     "ablate": "Compare variants of the networks, trained alike.",
     "retarget": "Move an avatar by another person's track: a video.",

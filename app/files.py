@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +35,17 @@ def unused_path(folder: Path, stem: str, suffix: str) -> Path:
         n += 1
         path = folder / f"{stem}-{n}{suffix}"
     return path
+
+
+def require_writable(video: Path, track: Path, preview: Path | None) -> None:
+    """Raises UserError where a track of `video` and its preview could not be written, before minutes of work."""
+    for path in (track, preview):
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise UserError(f"cannot write {path}: {folder} is no folder that can be written; choose another")
+        if path.is_dir() or path.absolute() == video.absolute():
+            raise UserError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'the video itself'}")
+    if preview is not None and preview.suffix.lower() != ".mp4":
+        raise UserError(f"the preview is an MP4: name it {preview.with_suffix('.mp4')}")

@@ -5,7 +5,8 @@
 # tests/benchmarks/results, then run `python -m tests.benchmarks.figures` and `python -m tests.benchmarks.results_page`.
 #
 # HEAD, MOTION: the material (assets/performer/shoot/README.md). VISAVIS_FACE_MODEL: MediaPipe's face model; fetched when
-# not set. START: an avatar to begin with, "" for none. STEPS: of the training; WARP_STEPS: of the warp's own after it.
+# not set. START: an avatar to begin with, "" for none: one is trained first. STEPS: of the training on the refined
+# track; WARP_STEPS: of the warp's own after it.
 # MONO=1: also shoots mono (hours), for the track's mattes and the avatar's mask in the clip's own camera. VIEWS:
 # expressions of views, 13 cameras each; the plan has 60, which take two hours.
 set -euo pipefail
@@ -17,7 +18,8 @@ start=${START-assets/avatars/performer.avatar}
 steps=${STEPS:-1500}
 warp_steps=${WARP_STEPS:-300}
 avatar=$work/performer.avatar
-track=$work/mono.track
+landmarks=$work/mono.track
+track=$work/refined.track
 results=$work/results
 mkdir -p "$results"
 python=.venv/bin/python
@@ -31,17 +33,22 @@ once() { # a file that exists only when it is whole, and the command that makes 
     [ -e "$1" ] || { echo "== ${1##*/}" && "${@:2}"; }
 }
 
-train() { # avatar, an avatar to start from or "", steps, more options
+train() { # avatar, track, an avatar to start from or "", steps, more options
     local resume=()
     [ -d "${1%.avatar}.training" ] && resume=(--resume)
-    once "$1" $python -m app.cli train "$track" -o "$1" --size 384 --steps "$3" --orbit 0.5 --steady 0.5 \
-        --name "The performer" ${2:+--start "$2"} "${@:4}" "${resume[@]}" \
+    once "$1" $python -m app.cli train "$2" -o "$1" --size 384 --steps "$4" --orbit 0.5 --steady 0.5 \
+        --name "The performer" ${3:+--start "$3"} "${@:5}" "${resume[@]}" \
         --credit "ICT-FaceKit head, MIT, (c) 2020 USC Institute for Creative Technologies" \
         "LiveLinkFace take alex_rom_3, MIT, (c) 2021 Alexandre Donciu-Julin"
 }
-once "$track" $python -m app.cli track assets/shoots/mono.mp4 -o "$track"
-train "$work/first.avatar" "$start" "$steps"
-train "$avatar" "$work/first.avatar" "$warp_steps" --learn warp
+once "$landmarks" $python -m app.cli track assets/shoots/mono.mp4 -o "$landmarks"
+if [ -z "$start" ]; then
+    start=$work/rough.avatar
+    train "$start" "$landmarks" "" "$steps"
+fi
+once "$track" $python -m app.cli refine "$landmarks" "$start" -o "$track"
+train "$work/first.avatar" "$track" "$start" "$steps"
+train "$avatar" "$track" "$work/first.avatar" "$warp_steps" --learn warp
 evaluate() { once "$results/$1.json" $python -m app.cli evaluate "$avatar" "${@:2}" --json "$results/$1.json"; }
 evaluate evaluate_mono "$track"
 evaluate flicker_mono "$track" --flicker
@@ -49,8 +56,10 @@ once "$results/identity.json" $python -m tests.benchmarks.bench_identity "$track
     --out "$results/identity.json"
 
 shoot mono truth --truth-only
-once "$results/tracking_mono.json" $python -m tracking.accuracy "$track" "$work/truth" \
-    --json "$results/tracking_mono.json"
+for of in mono refined; do
+    once "$results/tracking_$of.json" $python -m tracking.accuracy "$work/$of.track" "$work/truth" \
+        --json "$results/tracking_$of.json"
+done
 shoot portrait portrait
 evaluate views --views "$work/portrait" --sheet "$work/views.png"
 shoot portrait portrait_l --light camera

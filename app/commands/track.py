@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from app.files import require_writable
 from app.progress import progress
 from models.errors import UserError
 
@@ -91,13 +91,4 @@ def _check(config: TrackConfig, out: Path) -> None:
         raise UserError("--frames must be at least 1")
     if config.focal is not None and not 10 <= config.focal <= 1e6:
         raise UserError("--focal is in pixels, between 10 and 1000000; leave it out to have it estimated")
-    for path in (out, config.preview):
-        if path is None:
-            continue
-        folder = path.absolute().parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise UserError(f"cannot write {path}: {folder} is no folder that can be written; choose another")
-        if path.is_dir() or path.absolute() == config.video.absolute():
-            raise UserError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'the video itself'}")
-    if config.preview is not None and config.preview.suffix.lower() != ".mp4":
-        raise UserError(f"the preview is an MP4: name it {config.preview.with_suffix('.mp4')}")
+    require_writable(config.video, out, config.preview)

@@ -149,7 +149,7 @@ def _fitted(camera: Camera, rig: HeadRig, state: FrameState, target: Target, obs
         camera=camera,
         rig=rig,
         position=state.position,
-        orientation=_continuous(np.stack([matrix_to_quaternion(r) for r in state.rotation])),
+        orientation=continuous_quaternions(state.rotation),
         expression=np.clip(state.weights, 0, 1).astype(np.float32),
         gaze=gaze,
         error_percent=(distance * target.scale).astype(np.float32),
@@ -191,7 +191,8 @@ def _spread_frames(scores: NDArray[np.float32], rotation: Floats, count: int) ->
     return np.sort(np.array(chosen))
 
 
-def _continuous(quaternions: Floats) -> Floats:
-    """Signs chosen so that neighbours lie in one hemisphere."""
+def continuous_quaternions(rotation: Floats) -> Floats:
+    """[N, 4] of rotations [N, 3, 3], signs chosen so that neighbours lie in one hemisphere."""
+    quaternions = np.stack([matrix_to_quaternion(r) for r in rotation])
     flips = np.cumsum(np.einsum("ni,ni->n", quaternions[1:], quaternions[:-1]) < 0) % 2
     return quaternions * np.r_[1, 1 - 2 * flips][:, None]

@@ -1,0 +1,71 @@
+"""`visavis refine clip.track name.avatar -o better.track`: the track anew, by what its avatar has learned."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from app.files import require_writable
+from app.progress import progress
+from models.errors import UserError
+
+MAX_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Move each frame's head until the avatar's own drawing of it lies on the clip: poses and expressions finer than
+    landmarks tell. Train on with the new track (visavis train better.track --start name.avatar)."""
+
+    track: Annotated[Path, tyro.conf.Positional]
+    """The track that the avatar was trained on (its video must be there as well)."""
+
+    avatar: Annotated[Path, tyro.conf.Positional]
+    """The avatar file."""
+
+    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    """Where the new track goes."""
+
+    rounds: int = 2
+    """How often the clip is drawn and compared; each takes some tenths of a second a frame."""
+
+    preview: Path | None = None
+    """Also write an MP4 with the mesh over the video."""
+
+
+def refine(config: RefineConfig) -> int:
+    """Returns 0. Raises UserError for files that do not fit together."""
+    if not 1 <= config.rounds <= MAX_ROUNDS:
+        raise UserError(f"--rounds is from 1 to {MAX_ROUNDS}")
+
+    from app.evaluation import require_same_head
+    from app.memory import keep_freed_memory
+    from models.avatar_file import load_avatar
+    from models.track_file import load_track, save_track
+    from renderer.raster import make_rasterizer
+    from tracking.video.preview import write_preview
+    from tracking.video.refine import moved_px, refine_track
+
+    keep_freed_memory()
+    started = time.monotonic()
+    track, avatar = load_track(config.track), load_avatar(config.avatar)
+    require_same_head(config.track, track.rig, config.avatar, avatar.rig)
+    video = track.video.locate(config.track)
+    require_writable(video, config.out, config.preview)
+    with progress(transient=False) as show:
+        result = refine_track(track, video, avatar.network, make_rasterizer(), show, config.rounds)
+        save_track(config.out, result)
+        if config.preview is not None:
+            write_preview(config.preview, video, result, show)
+    face, loft = moved_px(track, result)
+    print(
+        f"{track.video.name}: {len(track)} frames; moved by {face:.2f} px on the face, {loft:.2f} px on hair and ears"
+    )
+    print(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB) in {time.monotonic() - started:.0f} s")
+    if config.preview is not None:
+        print(f"wrote {config.preview}")
+    return 0
