@@ -22,7 +22,7 @@ class RefineConfig:
     landmarks tell. Train on with the new track (visavis train better.track --start name.avatar)."""
 
     track: Annotated[Path, tyro.conf.Positional]
-    """The track that the avatar was trained on (its video must be there as well)."""
+    """A track of the clip that the avatar was trained on (its video must be there as well)."""
 
     avatar: Annotated[Path, tyro.conf.Positional]
     """The avatar file."""
@@ -56,8 +56,10 @@ def refine(config: RefineConfig) -> int:
     require_same_head(config.track, track.rig, config.avatar, avatar.rig)
     video = track.video.locate(config.track)
     require_writable(video, config.out, config.preview)
+    if avatar.manifest.get("training", {}).get("video_sha256") != track.video.sha256:
+        print(f"{config.avatar} was trained on another video: what it draws may lie beside this one's head")
     with progress(transient=False) as show:
-        result = refine_track(track, video, avatar.network, make_rasterizer(), show, config.rounds)
+        result = refine_track(track, video, avatar.network, avatar.rig, make_rasterizer(), show, config.rounds)
         save_track(config.out, result)
         if config.preview is not None:
             write_preview(config.preview, video, result, show)

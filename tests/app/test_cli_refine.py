@@ -30,6 +30,7 @@ def test_a_track_comes_out_that_training_takes(folder: Path, capsys: pytest.Capt
     words = [str(folder / "wrong.track"), str(AVATAR), "-o", str(out), "--rounds", "1", "--preview", str(preview)]
     assert main(["refine", *words]) == 0
     said = capsys.readouterr().out
+    assert "was trained on another video" in said  # the bundled avatar, on mono
     assert f"drawn.mp4: {FRAMES} frames; moved by" in said and f"wrote {out}" in said and f"wrote {preview}" in said
     wrong, better = load_track(folder / "wrong.track"), load_track(out)
     assert better.video == wrong.video and np.array_equal(better.frame_index, wrong.frame_index)

@@ -48,6 +48,14 @@ def solve_gaze(
     return result.reshape(-1, 4).astype(np.float32)
 
 
+def turned(arm: Floats, angles: Floats) -> Floats:
+    """[..., 3] points [..., 3] about the eye's centre, turned by yaw and pitch [..., 2]."""
+    (sin_yaw, sin_pitch), (cos_yaw, cos_pitch) = (np.moveaxis(of(angles), -1, 0) for of in (np.sin, np.cos))
+    x, y, z = np.moveaxis(arm, -1, 0)
+    out = sin_pitch * y + cos_pitch * z
+    return np.stack([cos_yaw * x + sin_yaw * out, cos_pitch * y - sin_pitch * z, cos_yaw * out - sin_yaw * x], axis=-1)
+
+
 def _points(rig: HeadRig, vertices: NDArray[np.int32], weights: Floats) -> Floats:
     """[N, n, 3] of some vertices with the gaze straight ahead."""
     return rig.neutral[vertices] + np.tensordot(weights, rig.expression_deltas[:, vertices].astype(np.float64), 1)
@@ -70,13 +78,11 @@ def _turn_to(rest: Floats, center: Floats, seen: Floats, state: FrameState, targ
     arm = rest - center
     precision = (target.scale / NOISE_PERCENT)[:, None]
     for _ in range(6):
-        (sin_yaw, sin_pitch), (cos_yaw, cos_pitch) = np.sin(angles).T, np.cos(angles).T
-        up = cos_pitch * arm[:, 1] - sin_pitch * arm[:, 2]
-        out = sin_pitch * arm[:, 1] + cos_pitch * arm[:, 2]
-        turned = np.stack([cos_yaw * arm[:, 0] + sin_yaw * out, up, cos_yaw * out - sin_yaw * arm[:, 0]], axis=1)
-        by_yaw = np.stack([turned[:, 2], np.zeros(len(arm)), -turned[:, 0]], axis=1)
-        by_pitch = np.stack([sin_yaw * up, -out, cos_yaw * up], axis=1)
-        pixels, jacobian = _project(center + turned, state, target, focal)
+        sin_yaw, cos_yaw = np.sin(angles[:, 0]), np.cos(angles[:, 0])
+        x, up, z = turned(arm, angles).T
+        by_yaw = np.stack([z, np.zeros(len(arm)), -x], axis=1)
+        by_pitch = np.stack([sin_yaw * up, -(sin_yaw * x + cos_yaw * z), cos_yaw * up], axis=1)
+        pixels, jacobian = _project(center + np.stack([x, up, z], axis=1), state, target, focal)
         slope = np.stack([np.einsum("nij,nj->ni", jacobian, d) for d in (by_yaw, by_pitch)], axis=-1)
         slope = slope * precision[..., None]
         transposed = slope.transpose(0, 2, 1)

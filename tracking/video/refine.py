@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.head.rig import HeadRig
 from models.network.avatar_network import AvatarNetwork, composite
 from models.network.harmonics import view_direction
 from models.raster import Rasterizer
 from models.track_file import Track
 from models.training.frames import FrameStore, stack_pictures, stack_views
+from tracking.video.eyes import with_seen_pitch
 from tracking.video.fit import continuous_quaternions
 from tracking.video.gaze import solve_gaze
 from tracking.video.observe import Progress
@@ -38,21 +40,27 @@ ITERATIONS, SMOOTH_ITERATIONS = 4, 3
 
 @torch.inference_mode()
 def refine_track(
-    track: Track, video: Path, network: AvatarNetwork, rasterize: Rasterizer, progress: Progress, rounds: int = ROUNDS
+    track: Track,
+    video: Path,
+    network: AvatarNetwork,
+    rig: HeadRig,
+    rasterize: Rasterizer,
+    progress: Progress,
+    rounds: int = ROUNDS,
 ) -> Track:
-    """The track of `video` with poses, expressions and gaze anew; head, camera, landmarks and mattes stay. network: of
-    an avatar with this track's head, trained on this clip. Raises UserError for a video that cannot be read."""
+    """The track of `video` with poses, expressions and gaze anew, of the avatar's own head; camera, landmarks and
+    mattes stay. network, rig: of an avatar that was trained on this clip, perhaps as it was tracked before. Raises
+    UserError for a video that cannot be read."""
     network.eval()
-    given, shape, camera = track.expression.astype(np.float64), face_shape(track.rig), track.camera
+    track = replace(track, rig=rig)
+    given, shape, camera = track.expression.astype(np.float64), face_shape(rig), track.camera
     for turn in range(rounds):
         store = FrameStore(track, video, network.config.size, rasterize)
         still = mean_view(store, network)
         seen: list[Seen] = []
         for k in range(len(track)):
             drawing, picture = drawn_alike(store, network, k, still)
-            seen.append(
-                where_seen(track.rig, camera, track.head(k), drawing, picture, track.crop_of(k, store.size), True)
-            )
+            seen.append(where_seen(rig, camera, track.head(k), drawing, picture, track.crop_of(k, store.size), True))
             progress(f"round {turn + 1}", k + 1, len(track))
         target, pull = evidence(seen, given, track.segment, camera)
         state = state_of([track.head(k) for k in range(len(track))])
@@ -64,10 +72,10 @@ def refine_track(
             position=state.position,
             orientation=continuous_quaternions(state.rotation),
             expression=np.clip(state.weights, 0, 1).astype(np.float32),
-            gaze=solve_gaze(track.rig, state, target, track.landmarks, track.time_ns, camera.fx),
+            gaze=solve_gaze(rig, state, target, track.landmarks, track.time_ns, camera.fx),
             crop=stabilised_crops(camera, state.position, track.segment),
         )
-    return track
+    return with_seen_pitch(track, video, progress)
 
 
 def mean_view(store: FrameStore, network: AvatarNetwork) -> tuple[Tensor, Tensor]:

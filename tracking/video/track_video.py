@@ -19,6 +19,7 @@ from models.head.rig import HeadRig
 from models.head.visavis_head import VisavisHead
 from models.track_file import Mattes, Track, VideoSource
 from models.video_frames import probe_video, read_frames
+from tracking.video.eyes import with_seen_pitch
 from tracking.video.fit import Fit, fit_clip, hold_poses, outliers
 from tracking.video.flow import follow_pixels
 from tracking.video.landmarks import FaceLandmarker
@@ -68,7 +69,7 @@ def track_video(
     held = hold_poses(dataclasses.replace(fit, rig=shaped), seen, mattes, progress)
     # the loft anew, as its frames now stand
     fit = dataclasses.replace(held, rig=shaped_to_mattes(fit.rig, fit.camera, held.heads, mattes))
-    return Track(
+    track = Track(
         video=VideoSource(
             name=path.name, path=str(path.resolve()), byte_size=path.stat().st_size, sha256=file_sha256(path),
             fps=info.fps, width=info.width, height=info.height, frames_total=seen.frames_total,
@@ -89,6 +90,7 @@ def track_video(
         plate=plate,
         statistics=_statistics(seen, fit, detected[kept]),
     )  # fmt: skip
+    return with_seen_pitch(track, path, progress)
 
 
 def shaped_to_mattes(rig: HeadRig, camera: Camera, heads: list[HeadState], mattes: Mattes) -> HeadRig:
