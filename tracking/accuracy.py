@@ -30,7 +30,9 @@ from models.shoot_file import Shoot, ShootCamera, read_shoot
 from models.track_file import Track, load_track
 from models.video_frames import read_frames
 from tracking.face_model import find_face_model
+from tracking.video.eyes import WIDE_OPEN
 from tracking.video.fit import first_guess, fit_clip
+from tracking.video.gaze import BLINK
 from tracking.video.landmarks import FaceLandmarker
 from tracking.video.observe import Observations, Progress, nearest_rotation
 from tracking.video.personalise import face_shape
@@ -196,6 +198,18 @@ def matte_overlap(track: Track, shoot: Shoot, camera: ShootCamera) -> dict[str, 
     }
 
 
+def gaze_gains(track: Track, shoot: Shoot) -> dict[str, float]:
+    """By how much the eyes turn in the track when they turn by one in truth, while both are open; least squares."""
+    moments = track.frame_index.astype(np.int64)
+    true, expression = np.stack([shoot.head(int(i)).gaze for i in moments]), shoot.expression[moments]
+    wide = (expression[:, list(BLINK)] < WIDE_OPEN).all(axis=1)
+    gains = {}
+    for axis, name in enumerate(("yaw", "pitch")):
+        told, is_ = (g[wide, axis::2] - g[wide, axis::2].mean(axis=0) for g in (track.gaze, true))
+        gains[name] = round(float((told * is_).sum() / max((is_**2).sum(), 1e-12)), 3)
+    return gains
+
+
 def _weights(estimated: Array, true: Array) -> dict[str, Any]:
     active = np.flatnonzero(true.std(axis=0) > ACTIVE)
     table: dict[str, dict[str, float]] = {}
@@ -298,6 +312,7 @@ def accuracy(config: AccuracyConfig) -> dict[str, Any]:
         "camera": camera.name,
         "focal_px": {"track": round(track.camera.fx, 2), "truth": round(camera.camera.fx, 2)},
         "tracked": measure(track_estimate(track), shoot, camera, track.frame_index.astype(np.int64)),
+        "gaze_gain": gaze_gains(track, shoot),
     }
     if shoot.pictures:
         report["mattes"] = matte_overlap(track, shoot, camera)
@@ -327,6 +342,8 @@ def print_table(report: dict[str, Any]) -> None:
     if "mattes" in report:
         overlap = ", ".join(f"{row['iou']:.3f} {name} ({row['frames']})" for name, row in report["mattes"].items())
         print(f"mattes, IoU with the truth's: {overlap}")
+    gain = report["gaze_gain"]
+    print(f"eyes turn by {gain['yaw']:.2f} of the truth sideways, by {gain['pitch']:.2f} up and down")
     sides = [report[name] for name in NAMES]
     print(f"{'':26}{''.join(f'{name:>20}' for name in NAMES.values())}   (median, 95th percentile)")
     for key, name in ROWS.items():

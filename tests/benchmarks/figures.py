@@ -146,8 +146,10 @@ def tracking() -> list[str]:
     if not (RESULTS / "tracking_mono.json").exists():
         return []
     report = load("tracking_mono")
+    refined = load("tracking_refined")
+    gaze = refined["gaze_gain"]
     sides = {label: report[name] for name, label in NAMES.items()}
-    sides = {"tracked": sides.pop("tracked"), "refined": load("tracking_refined")["tracked"], **sides}
+    sides = {"tracked": sides.pop("tracked"), "refined": refined["tracked"], **sides}
     lines = [
         "### Tracking",
         "",
@@ -173,6 +175,9 @@ def tracking() -> list[str]:
         "*Refined*: by `visavis refine`, whose avatar had seen 92 % of these frames. *True landmarks*: what the same "
         "fit makes of landmarks without any error, the truth's own as one camera sees them, and *focal "
         "length*: knowing that too. No better detector would give this fit more.",
+        "",
+        f"The refined track's eyes turn by {gaze['yaw']:.2f} of the truth sideways and by {gaze['pitch']:.2f} up and "
+        "down, where both are open.",
         "",
         f"The track's mattes and the true ones overlap by (IoU) {overlap.replace('all frames', 'frames')} "
         "(the same command, with the shoot's pictures).",
