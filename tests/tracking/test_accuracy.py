@@ -84,7 +84,9 @@ def test_eyes_that_turn_too_little_are_told(made: Shoot) -> None:
     true = exact_track(made)
     assert gaze_gains(true, made) == {"yaw": 1.0, "pitch": 1.0}
     shut = made.expression[:, ARKIT_INDEX["eyeBlinkLeft"]] > 0.4
-    lazy = replace(true, gaze=true.gaze * np.float32([1, 0.5, 1, 0.5]) + np.float32([0.1, 0, -0.2, 0]))
+    lazy = replace(
+        true, gaze=true.gaze * np.array([1, 0.5, 1, 0.5], np.float32) + np.array([0.1, 0, -0.2, 0], np.float32)
+    )
     lazy.gaze[shut] = 3  # what nobody sees does not count
     assert gaze_gains(lazy, made) == {"yaw": 1.0, "pitch": 0.5}
 
