@@ -199,10 +199,12 @@ def matte_overlap(track: Track, shoot: Shoot, camera: ShootCamera) -> dict[str, 
 
 
 def gaze_gains(track: Track, shoot: Shoot) -> dict[str, float]:
-    """By how much the eyes turn in the track when they turn by one in truth, while both are open; least squares."""
+    """By how much the eyes turn in the track when they turn by one in truth, while both are open (if ever); least
+    squares."""
     moments = track.frame_index.astype(np.int64)
     true, expression = np.stack([shoot.head(int(i)).gaze for i in moments]), shoot.expression[moments]
     wide = (expression[:, list(BLINK)] < WIDE_OPEN).all(axis=1)
+    wide |= not wide.any()
     gains = {}
     for axis, name in enumerate(("yaw", "pitch")):
         told, is_ = (g[wide, axis::2] - g[wide, axis::2].mean(axis=0) for g in (track.gaze, true))

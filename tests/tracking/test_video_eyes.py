@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,9 @@ from models.geometry import Pose, quaternion_from_euler
 from models.head.rig import HeadRig
 from models.head.visavis_head import default_head
 from tests.synthetic_subject import film
+from tracking.video import eyes
 from tracking.video.eyes import GAINS, IRIS_M, LIDS, PITCHES, contrasts, seen_gain, with_seen_pitch
-from tracking.video.gaze import turned
+from tracking.video.gaze import LIMIT, turned
 from tracking.video.solver import FACE
 
 CAMERA = Camera(900.0, 900.0, 240.0, 240.0, 480, 480)
@@ -95,3 +97,14 @@ def test_a_rig_without_irises_keeps_its_gaze(tmp_path: Path) -> None:
     found = with_seen_pitch(track, video, lambda *done: told.append(done))
     assert np.array_equal(found.gaze, track.gaze) and found.statistics["gaze_pitch_gain"] == 1.0
     assert told[-1] == ("eyes", 4, 4)
+
+
+def test_pitch_is_stretched_about_its_middle_within_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    track, video = film(tmp_path, frames=5)
+    gaze = np.tile(np.array([0.3, 0.1, -0.3, -0.1], np.float32), (5, 1))
+    gaze[:, 1] += np.array([-0.1, -0.05, 0, 0.05, 0.4], np.float32)
+    monkeypatch.setattr(eyes, "seen_gain", lambda *_: 2.0)
+    found = with_seen_pitch(dataclasses.replace(track, gaze=gaze), video, lambda *_: None)
+    assert np.array_equal(found.gaze[:, [0, 2, 3]], gaze[:, [0, 2, 3]])  # sideways, and an eye that keeps still
+    np.testing.assert_allclose(found.gaze[:, 1], [-0.1, 0.0, 0.1, 0.2, LIMIT[1]], atol=1e-6)
+    assert found.statistics == track.statistics | {"gaze_pitch_gain": 2.0}
