@@ -12,6 +12,8 @@ from app.cli import main
 from models.avatar_file import load_avatar
 from models.track_file import load_track, save_track
 from tests.drawn_clip import film_avatar, put_wrong
+from tracking.video import refine
+from tracking.video.halfway import MOVED
 
 AVATAR = Path(__file__).resolve().parents[2] / "assets/avatars/performer.avatar"
 FRAMES = 8
@@ -35,6 +37,48 @@ def test_a_track_comes_out_that_training_takes(folder: Path, capsys: pytest.Capt
     wrong, better = load_track(folder / "wrong.track"), load_track(out)
     assert better.video == wrong.video and np.array_equal(better.frame_index, wrong.frame_index)
     assert np.abs(better.position - wrong.position).max() > 1e-3 and preview.stat().st_size > 1000
+
+
+def test_a_stopped_refinement_goes_on_as_if_nothing_had_stopped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, out = folder / "whole.track", folder / "stopped.track"
+    unfinished = out.with_suffix(".refining")
+    words = [str(folder / "wrong.track"), str(AVATAR), "-o"]
+    assert main(["refine", *words, str(whole)]) == 0
+    monkeypatch.setattr(refine, "KEEP_EVERY", 3)
+    seen = refine.where_seen
+    for stops_at, said in ((2, "nothing was done yet"), (5, "goes on"), (FRAMES - 3 + 2, "goes on")):
+        calls = []
+
+        def stop(*args, calls: list[int] = calls, stops_at: int = stops_at):  # type: ignore[no-untyped-def]
+            if len(calls) == stops_at:
+                raise KeyboardInterrupt
+            calls.append(0)
+            return seen(*args)
+
+        monkeypatch.setattr(refine, "where_seen", stop)
+        assert main(["refine", *words, str(out)]) == 130
+        printed = capsys.readouterr().out
+        assert said in printed and not out.exists()
+    assert "going on in round 1, frame 4" in printed and unfinished.exists()  # three frames of the second try were kept
+    monkeypatch.setattr(refine, "where_seen", seen)
+    kept = unfinished.read_bytes()
+    assert main(["refine", *words, str(out)]) == 0
+    assert "going on in round 2, frame 1" in capsys.readouterr().out and not unfinished.exists()
+    a, b = load_track(whole), load_track(out)
+    assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in MOVED)
+
+    # of other files: anew; a damaged one: said so, and left alone
+    unfinished.write_bytes(kept)
+    given = load_track(folder / "wrong.track")
+    save_track(folder / "again.track", replace(given, gaze=given.gaze + 0.01))
+    assert main(["refine", str(folder / "again.track"), str(AVATAR), "-o", str(out), "--rounds", "1"]) == 0
+    assert "begun with other files" in capsys.readouterr().out
+    for damage in (kept[:-9], kept.replace(b"rounds", b"sdnuor"), kept[:-8] + b"\xff" * 8):
+        unfinished.write_bytes(damage)
+        assert main(["refine", *words, str(out)]) == 2
+        assert "stopped.refining" in capsys.readouterr().err and unfinished.read_bytes() == damage
 
 
 def test_what_does_not_fit_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ alone then says where things are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from models.training.frames import FrameStore, stack_pictures, stack_views
 from tracking.video.eyes import with_seen_pitch
 from tracking.video.fit import continuous_quaternions
 from tracking.video.gaze import solve_gaze
+from tracking.video.halfway import Halfway
 from tracking.video.observe import Progress
 from tracking.video.personalise import face_shape
 from tracking.video.skull import RIGID
@@ -36,6 +38,7 @@ from tracking.video.synthesis import Seen, evidence, state_of, where_seen
 ROUNDS = 2
 NOISE = 1.2  # of the flow at a landmark, % of the inter-ocular distance (solver.NOISE)
 ITERATIONS, SMOOTH_ITERATIONS = 4, 3
+KEEP_EVERY = 100  # frames: half a minute's work
 
 
 @torch.inference_mode()
@@ -47,20 +50,27 @@ def refine_track(
     rasterize: Rasterizer,
     progress: Progress,
     rounds: int = ROUNDS,
+    halfway: Halfway | None = None,
+    keep: Callable[[Halfway], None] = lambda halfway: None,
 ) -> Track:
     """The track of `video` with poses, expressions and gaze anew, of the avatar's own head; camera, landmarks and
-    mattes stay. network, rig: of an avatar that was trained on this clip, perhaps as it was tracked before. Raises
-    UserError for a video that cannot be read."""
+    mattes stay. network, rig: of an avatar that was trained on this clip, perhaps as it was tracked before. keep: gets
+    what there is, now and then; given back as `halfway`, the same comes out as if nothing had stopped. Raises UserError
+    for a video that cannot be read."""
     network.eval()
     track = replace(track, rig=rig)
     given, shape, camera = track.expression.astype(np.float64), face_shape(rig), track.camera
-    for turn in range(rounds):
+    begun, seen = 0, list[Seen]()
+    if halfway is not None:
+        begun, seen, track = halfway.rounds, list(halfway.seen), replace(track, **halfway.moved)
+    for turn in range(begun, rounds):
         store = FrameStore(track, video, network.config.size, rasterize)
         still = mean_view(store, network)
-        seen: list[Seen] = []
-        for k in range(len(track)):
+        for k in range(len(seen), len(track)):
             drawing, picture = drawn_alike(store, network, k, still)
             seen.append(where_seen(rig, camera, track.head(k), drawing, picture, track.crop_of(k, store.size), True))
+            if len(seen) % KEEP_EVERY == 0 and len(seen) < len(track):
+                keep(Halfway.of(track, turn, seen))
             progress(f"round {turn + 1}", k + 1, len(track))
         target, pull = evidence(seen, given, track.segment, camera)
         state = state_of([track.head(k) for k in range(len(track))])
@@ -75,6 +85,8 @@ def refine_track(
             gaze=solve_gaze(rig, state, target, track.landmarks, track.time_ns, camera.fx),
             crop=stabilised_crops(camera, state.position, track.segment),
         )
+        seen = []
+        keep(Halfway.of(track, turn + 1, seen))
     return with_seen_pitch(track, video, progress)
 
 

@@ -1,0 +1,61 @@
+"""A refinement that was stopped, on disk: minutes of drawing that need not be done again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import UserError
+from models.tensor_file import read_tensor_file, write_tensor_file
+from models.track_file import Track
+from tracking.video.solver import FACE
+from tracking.video.synthesis import Seen
+
+KIND = "refinement"
+MAX_BYTES = 1 << 30
+SEEN = {"landmarks": (FACE, 2), "hessian": (6, 6), "gradient": (6,)}
+MOVED = ("position", "orientation", "expression", "gaze", "crop")  # what a round gives a track anew
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Halfway:
+    """rounds: done. moved: the track's arrays after them, by name (MOVED). seen: of the next one's first frames."""
+
+    rounds: int
+    moved: dict[str, NDArray[Any]]
+    seen: list[Seen]
+
+    @classmethod
+    def of(cls, track: Track, rounds: int, seen: list[Seen]) -> Halfway:
+        return cls(rounds, {name: getattr(track, name) for name in MOVED}, seen)
+
+
+def save_halfway(path: Path, halfway: Halfway, made_of: dict[str, str]) -> None:
+    """made_of: hashes of the files that it was begun with. Raises UserError when the place cannot be written."""
+    tensors = {f"moved.{name}": array for name, array in halfway.moved.items()}
+    if halfway.seen:
+        tensors |= {f"seen.{name}": np.stack([getattr(s, name) for s in halfway.seen]) for name in SEEN}
+    write_tensor_file(path, tensors, {"kind": KIND, "version": 1, "rounds": halfway.rounds, "made_of": made_of})
+
+
+def load_halfway(path: Path, track: Track, made_of: dict[str, str]) -> Halfway | None:
+    """None where nothing was begun, or with other files. Raises UserError for a file that is not intact."""
+    if not path.exists():
+        return None
+    tensors, manifest = read_tensor_file(path, KIND, MAX_BYTES)
+    if manifest.get("made_of") != made_of:
+        return None
+    rounds, frames = manifest.get("rounds"), len(tensors.get("seen.gradient", ()))
+    wanted = {f"moved.{name}": (getattr(track, name).dtype, getattr(track, name).shape) for name in MOVED}
+    if frames:
+        wanted |= {f"seen.{name}": (np.dtype(np.float64), (frames, *shape)) for name, shape in SEEN.items()}
+    found = {name: (array.dtype, array.shape) for name, array in tensors.items()}
+    finite = all(np.isfinite(array).all() for array in tensors.values())
+    if found != wanted or not finite or frames >= len(track) or not isinstance(rounds, int) or rounds < 0:
+        raise UserError(f"{path} is not an intact refinement: remove it to begin anew")
+    rows = zip(*(tensors[f"seen.{name}"] for name in SEEN), strict=True) if frames else ()
+    return Halfway(rounds, {name: tensors[f"moved.{name}"] for name in MOVED}, [Seen(*row) for row in rows])
