@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_winograd import WinogradConvolution, fastest
 from renderer.simd import LANES, Values, bits_of, floats_of
 
 Floats = NDArray[np.float32]
@@ -120,12 +121,12 @@ def convolution_of(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     activation: Activation = "none",
-) -> Convolution | ByteConvolution:
+) -> Convolution | WinogradConvolution | ByteConvolution:
     """`conv`'s arithmetic on `given`: int8 where that is kept in bytes, else in `dtype`."""
     if given.in_bytes:
         return ByteConvolution(conv, given, weight, bias, activation)
     _, _, h, w = given.tensor.shape
-    return Convolution(conv, h, w, dtype, weight, bias, activation)
+    return fastest(conv, h, w, dtype, weight, bias, activation)
 
 
 class Product:

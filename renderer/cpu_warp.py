@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from models.network.warp import MotionWarp
 from renderer import cpu_kernels as kernels
 from renderer.cpu_bytes import Largest, LayerInput, convolution_of, padded_channels
-from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_convolution import Activation
 from renderer.cpu_generator import layers_of
+from renderer.cpu_winograd import fastest
 from renderer.simd import Values, bits_of, nhwc
 
 Floats = NDArray[np.float32]
@@ -45,7 +46,7 @@ class CpuWarp:
         self._joined = LayerInput(h, h, w, dtype, held.get("joined"), signed=False)
         self._coarse = _Branch(warp.coarse, self.coarse, coarse_weight, dtype, "relu")
         self._fine = _Branch(warp.fine, self.fine, weight, dtype, "none")
-        self._coarse_to_fine = Convolution(warp.coarse_to_fine, q, q, dtype)
+        self._coarse_to_fine = fastest(warp.coarse_to_fine, q, q, dtype)
         assert warp.residual.bias is not None
         in_order = warp.residual.weight.detach()[_PIXEL_ORDER], warp.residual.bias.detach()[_PIXEL_ORDER]
         self._residual = convolution_of(self._joined, warp.residual, dtype, *in_order)
@@ -56,7 +57,8 @@ class CpuWarp:
         return {"coarse": self.coarse, "fine": self.fine, "joined": self._joined}
 
     def __call__(self, numbers: Floats) -> Values:
-        """numbers: [9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16]."""
+        """numbers: [9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16], until the
+        next call."""
         kernels.two_layers(numbers, *self.change, self.changes)
         w = len(self.changes) // 2
         q = self._coarse_to_fine(self._coarse(self.changes[:w]))

@@ -177,6 +177,18 @@ def load(typingctx, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def spread(typingctx, array, index):  # type: ignore[no-untyped-def]
+    """Element `index` of a float32 array, eight times."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        array, index = args
+        value = builder.load(_pointer(context, builder, sig.args[0], array, index, ir.FloatType()), align=4)
+        return _shuffled(context, builder, types.void(types.float32), [value], [0] * LANES)
+
+    return vector(array, types.intp), generate
+
+
+@intrinsic
 def store(typingctx, array, index, value):  # type: ignore[no-untyped-def]
     """Eight elements from `index` on."""
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_winograd import WinogradConvolution, fastest
 
 
 @pytest.mark.parametrize("prepack", [False, None], ids=["plain", "prepacked where it can be had"])
@@ -34,3 +35,48 @@ def test_other_weights_than_the_convolutions_own() -> None:
     weight, bias, x = torch.randn(16, 8, 3, 3), torch.randn(16), torch.randn(1, 8, 8, 8)
     out = Convolution(conv, 8, 8, torch.float32, weight, bias)(x.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(out, F.conv2d(x, weight, bias, padding=1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize(("channels", "height", "width"), [(48, 5, 24), (16, 30, 32), (8, 1, 44), (24, 2, 100)])
+def test_half_of_the_products_give_the_same_sums(
+    activation: Activation, channels: int, height: int, width: int
+) -> None:
+    torch.manual_seed(width)
+    conv = nn.Conv2d(channels, 16, 3, padding=1).requires_grad_(False)
+    fast = WinogradConvolution(conv, height, width, activation=activation)
+    for bias in (None, torch.randn(16)):  # the second pass finds the first one's scratch
+        x = 3 * torch.randn(1, height, width, channels).permute(0, 3, 1, 2) + 1
+        plain = F.conv2d(x, conv.weight, conv.bias if bias is None else bias, padding=1)
+        plain = F.relu(plain) if activation == "relu" else plain
+        out = fast(x, bias)
+        assert out.permute(0, 2, 3, 1).is_contiguous()
+        assert (out - plain).abs().max() < 1e-5 * plain.abs().max()
+    x[0, 0, 0, 0] = torch.nan
+    assert not fast(x).isfinite().all(), "a network that lost its numbers is to be seen"
+
+
+def test_channels_without_weights_are_not_multiplied() -> None:
+    conv = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(False)
+    conv.weight[:, 11:] = 0
+    x = torch.randn(1, 4, 24, 16).permute(0, 3, 1, 2)
+    plain = F.conv2d(x, conv.weight, conv.bias, padding=1)
+    x[:, 11:] = torch.nan
+    torch.testing.assert_close(WinogradConvolution(conv, 4, 24)(x), plain, atol=1e-5, rtol=1e-5)
+    conv.weight.zero_()
+    assert conv.bias is not None
+    assert torch.equal(WinogradConvolution(conv, 4, 24)(x), conv.bias.view(1, 16, 1, 1).expand_as(plain))
+
+
+def test_which_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(conv: nn.Conv2d, width: int = 32, dtype: torch.dtype = torch.float32) -> type:
+        return type(fastest(conv, 8, width, dtype))
+
+    narrow = nn.Conv2d(16, 16, 3, padding=1)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert chosen(narrow) is Convolution
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert chosen(narrow) is WinogradConvolution
+    assert chosen(narrow, dtype=torch.bfloat16) is chosen(narrow, 30) is chosen(narrow, 16) is Convolution
+    for other in (nn.Conv2d(16, 24, 3, padding=1), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 4, 2, 1)):
+        assert chosen(other) is Convolution

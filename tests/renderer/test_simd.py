@@ -3,7 +3,7 @@ import pytest
 import torch
 from numba import njit
 
-from renderer.simd import LANES, bits_of, fold, halves, larger, load, put, splat, store
+from renderer.simd import LANES, bits_of, fold, halves, larger, load, put, splat, spread, store
 
 
 @njit
@@ -26,6 +26,17 @@ def _halves(a, b, out):  # type: ignore[no-untyped-def]
 @njit
 def _fold(a, b, out):  # type: ignore[no-untyped-def]
     store(out, 0, fold(load(a, 0), load(b, 0)))
+
+
+@njit
+def _spread(a, index, out):  # type: ignore[no-untyped-def]
+    store(out, 0, spread(a, index))
+
+
+def test_one_element_in_all_lanes() -> None:
+    a, out = np.arange(6, dtype=np.float32).reshape(2, 3), np.empty(8, np.float32)
+    _spread(a, 4, out)
+    np.testing.assert_array_equal(out, np.full(8, 4.0))
 
 
 def test_folding_adds_the_halves() -> None:
