@@ -16,6 +16,7 @@ from renderer.simd import LANES, Number, Values, fold, halves, larger, load, put
 
 Floats = NDArray[np.float32]
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
+STRIP = 2  # rows of the half-size picture at a time
 _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 
 
@@ -63,9 +64,9 @@ def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number,
     """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], times gain [>= C],
     plus zero, into the first C channels of out [S / step, S / step, >= C]."""
     h, channels = image.shape[0], image.shape[2]
-    g, stride = out.shape[0], out.shape[2]
+    g, stride = out.shape[1], out.shape[2]
     n, added = np.float32(step * step), splat(zero)
-    for i in range(g):
+    for i in range(out.shape[0]):
         for j in range(g):
             x, y = _ZERO, _ZERO
             for a in range(i * step, i * step + step):  # the mean is the position of the coarse pixel's centre
@@ -97,11 +98,11 @@ def sample_texture_halved(
 ) -> None:
     """As `sample_texture`, averaged over 2 x 2 pixels, into out[..., channel : channel + C] of [S / 2, S / 2, .]."""
     t, channels = texture.shape[0], texture.shape[2]
-    g, stride = out.shape[0], out.shape[2]
+    g, stride = out.shape[1], out.shape[2]
     at = np.empty(4, np.int64)
     fraction = np.empty((4, 2), np.float32)
     added = splat(zero)
-    for i in range(g):
+    for i in range(out.shape[0]):
         for j in range(g):
             n = 0
             for p in range(2 * i, 2 * i + 2):
@@ -138,10 +139,10 @@ def fill(
     the first three channels of colour [T, T, C] plus those of light [L, L, C], at uv [S, S, >= 2]. Into filled
     [S, S, 4], and into out [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four
     of hidden; there the values are multiplied by gain (hidden_gain), and zero is added."""
-    s, t, cells = source.shape[0], colour.shape[0], light.shape[0]
+    s, t, cells = source.shape[1], colour.shape[0], light.shape[0]
     channels = colour.shape[2]
     lanes = np.empty(LANES, np.float32)
-    for i in range(0, s, 2):
+    for i in range(0, source.shape[0], 2):
         for j in range(0, s, 2):
             to = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel
             for row in range(2):
@@ -163,6 +164,39 @@ def fill(
                             value = filled[y, x, c] + seen_not * (lanes[c] - filled[y, x, c])
                             filled[y, x, c] = value
                             put(out, to + 8 * row + 4 * (x - j) + c, value * gain + zero)
+
+
+@njit(**OPTIONS)
+def gather_fine(
+    image: Values,
+    texture: Values,
+    picture: Floats,
+    colour: Floats,
+    light: Floats,
+    source: Floats,
+    hidden: Floats,
+    uv: Floats,
+    triangle: NDArray[np.int32],
+    scale: Floats,
+    gain: Floats,
+    zero: Number,
+    filled: Floats,
+    out: Values,
+) -> None:
+    """`gather` of F5 [S / 2, S / 2, 8], `sample_texture_halved` and `fill`, row after row: what they write side by side
+    is in the core's own cache until it is whole. scale: [C] harmonics; gain [>= 8 + C + 20]: of `out`."""
+    first = image.shape[2]
+    at = first + len(scale)
+    scale = scale * gain[first:at]
+    for i in range(0, out.shape[0], STRIP):
+        j = min(i + STRIP, out.shape[0])
+        a, b = 2 * i, 2 * j
+        gather(image, source[a:b], 2, gain, zero, out[i:j])
+        sample_texture_halved(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first)
+        fill(
+            picture, source[a:b], hidden[a:b], colour, light, uv[a:b], filled[a:b], gain[at], gain[at + 16], zero,
+            out[i:j], at,
+        )  # fmt: skip
 
 
 @njit(**OPTIONS)

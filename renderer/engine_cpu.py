@@ -155,18 +155,12 @@ class CpuEngine:
     ) -> None:
         """Fills the inputs of the corrector, and the picture that it corrects."""
         coarse, fine = self.corrector.coarse, self.corrector.fine
-        raster, first, hidden_at = geometry.raster, cached.fine.shape[2], cached.coarse.shape[2]
+        raster, hidden_at = geometry.raster, cached.coarse.shape[2]
         kernels.gather(cached.coarse, source, 4, coarse.gain, coarse.zero, coarse.bits)
         kernels.pool(hidden, 4, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at)
-        kernels.gather(cached.fine, source, 2, fine.gain, fine.zero, fine.bits)
-        filled_at = first + len(scale)
-        scale = scale * fine.gain[first:filled_at]
-        uv, zero = raster.attributes, fine.zero
-        kernels.sample_texture_halved(self.texture, uv, raster.triangle, scale, zero, fine.bits, first)
-        gain, hidden_gain = fine.gain[filled_at], fine.gain[filled_at + 16]
-        kernels.fill(
-            cached.picture, source, hidden, self.colour, light, uv, self._filled, gain, hidden_gain, zero, fine.bits,
-            filled_at,
+        kernels.gather_fine(
+            cached.fine, self.texture, cached.picture, self.colour, light, source, hidden, raster.attributes,
+            raster.triangle, scale, fine.gain, fine.zero, self._filled, fine.bits,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -145,6 +145,29 @@ def test_the_finished_frame_is_premultiplied_and_says_whether_it_is_finite() -> 
     assert not kernels.finish_warp(filled, residual, fade, rgba)
 
 
+@pytest.mark.parametrize("out_of", [np.float32, np.uint8])
+def test_rows_at_a_time_are_the_whole(out_of: type) -> None:
+    """An odd number of rows, so that the last strip is not a whole one."""
+    image, texture, picture = random(S // 2, S // 2, 8), random(48, 48, C), random(S, S, 4)
+    colour, light, uv, field = random(48, 48, 8), random(8, 8, 8, seed=7), random(S, S, 4), source()
+    triangle = np.where(random(S, S, seed=4) > 0.3, 7, -1).astype(np.int32)
+    hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
+    scale, gain, zero = random(C, seed=3), (random(40 + C, seed=6) * 80 + 20).astype(np.float32), np.float32(3)
+    rows = S // 2 - 1
+    end = 2 * rows
+    out, filled = np.zeros((rows, S // 2, 32 + C), out_of), np.zeros((2 * rows, S, 4), np.float32)
+    kernels.gather_fine(
+        image, texture, picture, colour, light, field[:end], hidden[:end], uv[:end], triangle[:end], scale, gain, zero,
+        filled, out,
+    )  # fmt: skip
+    plain, whole = np.zeros((S // 2, S // 2, 32 + C), out_of), np.zeros((S, S, 4), np.float32)
+    kernels.gather(image, field, 2, gain, zero, plain)
+    kernels.sample_texture_halved(texture, uv, triangle, scale * gain[8 : 8 + C], zero, plain, 8)
+    at = 8 + C
+    kernels.fill(picture, field, hidden, colour, light, uv, whole, gain[at], gain[at + 16], zero, plain, at)
+    assert np.array_equal(out, plain[:rows]) and np.array_equal(filled, whole[: 2 * rows]) and out.std() > 1
+
+
 def in_bytes(values: np.ndarray, gain: Any, zero: Any) -> np.ndarray:
     return np.clip(values * gain + zero + 0.5, 0, 255).astype(np.uint8)
 

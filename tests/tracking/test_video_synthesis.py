@@ -95,14 +95,15 @@ def test_a_head_put_wrong_is_pulled_to_the_picture(monkeypatch: pytest.MonkeyPat
         at = np.stack([[camera.camera.project(points)[:, :2] for points in of] for of in placed])
         return np.linalg.norm(at[0] - at[1], axis=-1).mean(axis=-1)
 
+    # as much of one as flow can follow: twice that throws single heads off by five pixels with either
     grimace = np.zeros(52, np.float32)
-    grimace[[ARKIT_INDEX[name] for name in ("browDownLeft", "browDownRight", "jawOpen", "noseSneerLeft")]] = 0.8
+    grimace[[ARKIT_INDEX[name] for name in ("browDownLeft", "browDownRight", "jawOpen", "noseSneerLeft")]] = 0.4
     misled = [HeadState(grimace, head.gaze, head.T_world_head) for head in wrong]
     monkeypatch.setattr(synthesis, "DEPTH_STEPS", ())
     held = off(refined(misled))
     monkeypatch.setattr(synthesis, "LOFT_INDEPENDENT", 0.0)
     by_face = off(refined(misled))
-    assert (held < by_face + 0.1).all() and held.mean() < 0.9 * by_face.mean()
+    assert held.mean() < 0.8 * by_face.mean() and np.median(held / by_face) < 0.8
 
 
 @pytest.mark.parametrize("true", [0.99, 0.996, 1.0, 1.004, 1.01])
