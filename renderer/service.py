@@ -12,6 +12,8 @@ import torch
 
 from models.avatar_file import Avatar
 from models.errors import UserError
+from models.motion import empty_field
+from models.network.warp import MotionWarp
 from renderer.engine import GeometryStage, check_device, make_engine
 from renderer.gpu.engine import GpuEngine
 from renderer.messages import ViewRequest
@@ -22,8 +24,9 @@ DISTANCE = 2  # frames from the cached view to the drawn one
 
 @dataclass(frozen=True, slots=True)
 class ServiceTimes:
-    """Medians in ms. cache, warp: from the pose to the finished picture; *_networks: without mesh and raster, which the
-    paper leaves out (with them where they are part of the device's own pass: GpuEngine)."""
+    """Medians in ms. cache, warp: from the pose to the finished picture; *_networks: without mesh, raster and the
+    mesh's motion between the views, as the paper leaves them out (with them where they are part of the device's own
+    pass: GpuEngine). Textures that are looked up and caches that are moved are the networks' own."""
 
     device: str
     cache: float
@@ -54,7 +57,9 @@ def measure_service(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker
     engine = make_engine(avatar, device)
-    geometry = GeometryStage(avatar, avatar.network.config.size)
+    size = avatar.network.config.size
+    geometry, field = GeometryStage(avatar, size), empty_field(size)
+    moves = isinstance(avatar.network.warp, MotionWarp)
     samples: list[list[int]] = []
     try:
         for k in range(-WARM_UP, passes):
@@ -62,7 +67,9 @@ def measure_service(
             at = [clock()]
             cached = geometry(requests[i])
             at.append(clock())
-            geometry(requests[i + DISTANCE], cached)
+            shown = geometry(requests[i + DISTANCE], cached)
+            if moves:
+                geometry.motion(shown, cached, field)
             at.append(clock())
             cache = engine.build_cache(requests[i])
             at.append(clock())

@@ -100,8 +100,8 @@ def _costs(costs: dict[str, Any]) -> list[str]:
         for name, c in costs["models"].items()
     ]
     return [
-        f"One worker on {costs['device']}, medians (on a CPU of its thread's own time); networks: without mesh and "
-        "raster; pose to frame: without queue, upload and display.",
+        f"One worker on {costs['device']}, medians (on a CPU of its thread's own time); networks: without mesh, "
+        "raster and the mesh's motion; pose to frame: without queue, upload and display.",
         "",
         *table(["", "GMAC", "networks ms", "pose to frame ms"], rows),
     ]
