@@ -37,6 +37,11 @@ _WEIGHTS = torch.tensor(
 _ZERO, _TWO, _FOUR, _FIVE, _EIGHT = (np.float32(n) for n in (0, 2, 4, 5, 8))
 
 
+def wins() -> bool:
+    """Whether Winograd's way is the faster one on this processor: as measured, with AVX2 alone."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 def fastest(
     conv: nn.Conv2d,
     height: int,
@@ -46,10 +51,10 @@ def fastest(
     bias: Tensor | None = None,
     activation: Activation = "none",
 ) -> Convolution | WinogradConvolution:
-    """Either, with Convolution's arguments: Winograd's where it does this one and was measured to win, with AVX2."""
+    """Either, with Convolution's arguments: Winograd's where it does this one and wins."""
     same = conv.kernel_size == (3, 3) and conv.stride == (1, 1) and conv.padding == (1, 1) and conv.groups == 1
     fits = conv.out_channels == OUT and width % TILE == 0 and width >= TILE * BESIDE
-    if same and fits and dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2":
+    if same and fits and dtype == torch.float32 and wins():
         return WinogradConvolution(conv, height, width, weight, bias, activation)
     return Convolution(conv, height, width, dtype, weight, bias, activation)
 

@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from models.head.rig import N_EXPRESSIONS
 from models.network.config import SH_COUNT
 from models.network.warp import STATE_SIZE
 from models.precision import has_fast_bfloat16
+from renderer import cpu_winograd
 from renderer.bench.samples import DISTANCE, request_at
 from renderer.cpu_bytes import can_multiply_bytes
 from renderer.engine import PlainEngine
@@ -44,6 +46,9 @@ def main() -> None:
         "plain_float32": PlainEngine(avatar, "cpu", size),
         "fast_float32": CpuEngine(avatar, size, torch.float32),
     }
+    if cpu_winograd.wins():
+        with patch.object(cpu_winograd, "wins", lambda: False):
+            engines["fast_float32_all_products"] = CpuEngine(avatar, size, torch.float32)
     if has_fast_bfloat16():
         half = CpuEngine(avatar, size, torch.bfloat16)
         engines["fast_bfloat16"] = half
