@@ -189,7 +189,7 @@ def gather_fine(
     at = first + len(scale)
     scale = scale * gain[first:at]
     for i in range(0, out.shape[0], STRIP):
-        j = min(i + STRIP, out.shape[0])
+        j = i + STRIP
         a, b = 2 * i, 2 * j
         gather(image, source[a:b], 2, gain, zero, out[i:j])
         sample_texture_halved(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first)

@@ -33,22 +33,22 @@ once() { # a file that exists only when it is whole, and the command that makes 
     [ -e "$1" ] || { echo "== ${1##*/}" && "${@:2}"; }
 }
 
-train() { # avatar, track, an avatar to start from or "", steps, --steady, more options
+train() { # avatar, track, an avatar to start from or "", steps, more options
     local resume=()
     [ -d "${1%.avatar}.training" ] && resume=(--resume)
-    once "$1" $python -m app.cli train "$2" -o "$1" --size 384 --steps "$4" --orbit 1.5 --steady "$5" \
-        --name "The performer" ${3:+--start "$3"} "${@:6}" "${resume[@]}" \
+    once "$1" $python -m app.cli train "$2" -o "$1" --size 384 --steps "$4" --orbit 1.5 --steady 0.5 \
+        --name "The performer" ${3:+--start "$3"} "${@:5}" "${resume[@]}" \
         --credit "ICT-FaceKit head, MIT, (c) 2020 USC Institute for Creative Technologies" \
         "LiveLinkFace take alex_rom_3, MIT, (c) 2021 Alexandre Donciu-Julin"
 }
 once "$landmarks" $python -m app.cli track assets/shoots/mono.mp4 -o "$landmarks"
 if [ -z "$start" ]; then
     start=$work/rough.avatar
-    train "$start" "$landmarks" "" "$steps" 0.5
+    train "$start" "$landmarks" "" "$steps"
 fi
 once "$track" $python -m app.cli refine "$landmarks" "$start" -o "$track"
-train "$work/first.avatar" "$track" "$start" "$steps" 0.5
-train "$avatar" "$track" "$work/first.avatar" "$warp_steps" 0.25 --learn warp
+train "$work/first.avatar" "$track" "$start" "$steps"
+train "$avatar" "$track" "$work/first.avatar" "$warp_steps" --learn warp
 evaluate() { once "$results/$1.json" $python -m app.cli evaluate "$avatar" "${@:2}" --json "$results/$1.json"; }
 evaluate evaluate_mono "$track"
 evaluate flicker_mono "$track" --flicker

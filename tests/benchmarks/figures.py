@@ -89,7 +89,7 @@ def views() -> list[str]:
     if (RESULTS / "views_light.json").exists():
         lines += [
             "The same with the lights taken along with each camera (`shoot portrait --light camera`), as a clip of one "
-            "camera saw every side of the head, and with the avatar as it was before its last training:",
+            "camera saw every side of the head:",
             "",
             *_view_table(load("views_light")),
             "",
@@ -308,7 +308,8 @@ SEQUENCES = (
         "second time on finer mattes), and with `--steady 0.5` 450 steps, 600 with relit paint, 450 with `--orbit 1` "
         "and 300 with `--orbit 0.7`; then with `--start` on the clip tracked with held and smoothed poses, 114 of 650 "
         "steps and on to `--steps 450 --orbit 0.5 --steady 0.5`; then twice more on the clip tracked anew, `--steps "
-        "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp",
+        "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; last, on the "
+        "track that `visavis refine` made with that avatar, `--steps 400 --orbit 1.5 --steady 0.5",
     ),
 )
 
