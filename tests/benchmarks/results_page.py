@@ -76,9 +76,9 @@ NOTES: dict[str, str] = {
     "views": "Seen from where the clip's camera was not, nothing that the head hides from the clip may be a hole "
     "(models/training/orbit.py): before that, light showed through above and below the ears at 30 degrees. Before the "
     "last training, on the refined track, the outline was 0.977, 0.975 and 0.955, and the face had 29.36, 25.89 and "
-    "23.76 dB as tracked, 23.78, 22.91 and 22.45 from exact geometry: the avatar draws each view better since, and lies "
-    "a trifle worse on pictures of new ones. At 15 and 30 degrees the light differs from the clip's by more (README); "
-    "in *views_light* it does not.",
+    "23.76 dB as tracked, 23.78, 22.91 and 22.45 from exact geometry: the avatar draws each view better since, and "
+    "lies a trifle worse on pictures of new ones. At 15 and 30 degrees the light differs from the clip's by more "
+    "(README); in *views_light* it does not.",
     "ablate_models_d6": _OLD_TRACKS + _ORDER + "The rest keeps the paper's order.",
     "ablate_models_mono": _OLD_TRACKS
     + _ORDER
@@ -95,7 +95,7 @@ NOTES: dict[str, str] = {
     "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more. Before the last "
     "400 steps, on the track before `visavis refine`, G had 32.87 dB, 30.62 on the face, and the warp 30.56 at 1x. "
     "420 more steps of the warp alone left it where it is (30.88 dB at 1x).",
-    "views_13": "On the face, as tracked, G loses 0.8 dB against the front at 15 degrees and 3.2 at 30 (gates: 2, 4); "
+    "views_13": "On the face, as tracked, G loses 0.5 dB against the front at 15 degrees and 3.1 at 30 (gates: 2, 4); "
     "a row has the cameras of all heights. 6 moments (`shoot views --frames 6`); the same with 60 differ in which ones "
     "they are.",
     "views_mono": _BEFORE + "The clip's own camera, 84 of its 1000 frames: how well the mask keeps the true outline.",
