@@ -76,6 +76,7 @@ class WinogradConvolution:
         bias = conv.bias if bias is None else bias
         channels = weight.shape[1]
         assert bias is not None and channels % LANES == 0 and conv.padding_mode == "zeros"
+        self.out_channels = OUT
         self.bias, self._activation = bias.detach().float().contiguous(), activation
         carries = weight.abs().sum(dim=(0, 2, 3)).nonzero()
         used = int(carries.max()) + 1 if len(carries) else 0
