@@ -105,7 +105,7 @@ STILLS = {
     "retarget": "Another person's expression and head pose on the performer's avatar: `visavis retarget d6.track "
     "performer.avatar --alone --frames 300 --stills docs/stills/retarget.png`",
     "orbit": "The performer, filmed and as an avatar that the viewer looks around, its head held: `visavis retarget "
-    "mono.track performer.avatar --move expression --orbit 20 --frames 240 --stills docs/stills/orbit.png`",
+    "refined.track performer.avatar --move expression --orbit 20 --frames 240 --stills docs/stills/orbit.png`",
 }
 
 
