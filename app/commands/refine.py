@@ -64,14 +64,14 @@ def refine(config: RefineConfig) -> int:
     if avatar.manifest.get("training", {}).get("video_sha256") != track.video.sha256:
         print(f"{config.avatar} was trained on another video: what it draws may lie beside this one's head")
     unfinished = config.out.with_suffix(".refining")
-    made_of = {"track": file_sha256(config.track), "avatar": file_sha256(config.avatar)}
+    made_of = {"track": file_sha256(config.track), "avatar": file_sha256(config.avatar), "rounds": str(config.rounds)}
     halfway = load_halfway(unfinished, track, made_of)
     if halfway is None and unfinished.exists():
-        print(f"{unfinished} was begun with other files: this begins anew")
+        print(f"{unfinished} was begun with other files or --rounds: this begins anew")
     elif halfway is not None:
         print(f"going on in round {halfway.rounds + 1}, frame {len(halfway.seen) + 1}, as {unfinished} has it")
-    try:
-        with progress(transient=False) as show:
+    with progress(transient=False) as show:
+        try:
             result = refine_track(
                 track,
                 video,
@@ -83,13 +83,14 @@ def refine(config: RefineConfig) -> int:
                 halfway,
                 lambda so_far: save_halfway(unfinished, so_far, made_of),
             )
-            save_track(config.out, result)
-            unfinished.unlink(missing_ok=True)
-            if config.preview is not None:
-                write_preview(config.preview, video, result, show)
-    except KeyboardInterrupt:
-        print(f"stopped; {'the same command goes on' if unfinished.exists() else 'nothing was done yet'}", flush=True)
-        return EXIT_INTERRUPTED
+        except KeyboardInterrupt:
+            kept = unfinished.exists()
+            print(f"stopped; {'the same command goes on' if kept else 'nothing was done yet'}", flush=True)
+            return EXIT_INTERRUPTED
+        save_track(config.out, result)
+        unfinished.unlink(missing_ok=True)
+        if config.preview is not None:
+            write_preview(config.preview, video, result, show)
     face, loft = moved_px(track, result)
     print(
         f"{track.video.name}: {len(track)} frames; moved by {face:.2f} px on the face, {loft:.2f} px on hair and ears"

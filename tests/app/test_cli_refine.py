@@ -69,13 +69,28 @@ def test_a_stopped_refinement_goes_on_as_if_nothing_had_stopped(
     a, b = load_track(whole), load_track(out)
     assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in MOVED)
 
+    # after it was written, an interruption has nothing to go on with
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tracking.video.preview.write_preview", interrupted)
+    unfinished.write_bytes(kept)
+    assert main(["refine", *words, str(out), "--preview", str(folder / "q.mp4")]) == 130
+    said = capsys.readouterr()
+    assert "nothing was done" not in said.out and "interrupted" in said.err and not unfinished.exists()
+
+    # fewer rounds than were begun: anew
+    unfinished.write_bytes(kept)
+    assert main(["refine", *words, str(out), "--rounds", "1"]) == 0
+    assert "begins anew" in capsys.readouterr().out
+
     # of other files: anew; a damaged one: said so, and left alone
     unfinished.write_bytes(kept)
     given = load_track(folder / "wrong.track")
     save_track(folder / "again.track", replace(given, gaze=given.gaze + 0.01))
     assert main(["refine", str(folder / "again.track"), str(AVATAR), "-o", str(out), "--rounds", "1"]) == 0
     assert "begun with other files" in capsys.readouterr().out
-    for damage in (kept[:-9], kept.replace(b"rounds", b"sdnuor"), kept[:-8] + b"\xff" * 8):
+    for damage in (kept[:-9], kept.replace(b'rounds\\": 1', b'sdnuor\\": 1'), kept[:-8] + b"\xff" * 8):
         unfinished.write_bytes(damage)
         assert main(["refine", *words, str(out)]) == 2
         assert "stopped.refining" in capsys.readouterr().err and unfinished.read_bytes() == damage

@@ -35,7 +35,8 @@ class Halfway:
 
 
 def save_halfway(path: Path, halfway: Halfway, made_of: dict[str, str]) -> None:
-    """made_of: hashes of the files that it was begun with. Raises UserError when the place cannot be written."""
+    """made_of: hashes of the files that it was begun with, and what else must agree. Raises UserError when the place
+    cannot be written."""
     tensors = {f"moved.{name}": array for name, array in halfway.moved.items()}
     if halfway.seen:
         tensors |= {f"seen.{name}": np.stack([getattr(s, name) for s in halfway.seen]) for name in SEEN}
@@ -43,7 +44,7 @@ def save_halfway(path: Path, halfway: Halfway, made_of: dict[str, str]) -> None:
 
 
 def load_halfway(path: Path, track: Track, made_of: dict[str, str]) -> Halfway | None:
-    """None where nothing was begun, or with other files. Raises UserError for a file that is not intact."""
+    """None where nothing was begun, or of something else. Raises UserError for a file that is not intact."""
     if not path.exists():
         return None
     tensors, manifest = read_tensor_file(path, KIND, MAX_BYTES)
