@@ -32,8 +32,8 @@ class RefineConfig:
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
     """Where the new track goes."""
 
-    rounds: int = 2
-    """How often the clip is drawn and compared; each takes some tenths of a second a frame."""
+    rounds: int = 1
+    """How often the clip is drawn and compared; each takes most of a second a frame. A second one changes little."""
 
     preview: Path | None = None
     """Also write an MP4 with the mesh over the video."""

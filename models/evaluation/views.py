@@ -60,6 +60,11 @@ class ViewStore:
         self.views.append(view)
         return draw_frame(network, self, len(self.views) - 1)
 
+    def view(self, view: View) -> Sample:
+        """A view's geometry and truth, not drawn."""
+        self.views.append(view)
+        return self.sample(len(self.views) - 1)
+
     def targets(
         self, network: AvatarNetwork, tick: Callable[[int, int], None]
     ) -> Iterator[tuple[int, ShootCamera, DrawnFrame]]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.arkit import HeadState
 from models.camera import Crop
 from models.errors import UserError
 from models.geometry import Pose
@@ -69,11 +70,12 @@ class FrameStore:
     def rig(self) -> HeadRig:
         return self.track.rig
 
-    def sample(self, i: int, crop: Crop | None = None) -> Sample:
-        """Kept frame i in its stabilised window, or in `crop` (video pixels)."""
+    def sample(self, i: int, crop: Crop | None = None, head: HeadState | None = None) -> Sample:
+        """Kept frame i in its stabilised window, or in `crop` (video pixels). head: T_camera_head where the track's is
+        not meant."""
         track, s = self.track, self.size
         crop = crop or track.crop_of(i, s)
-        view = head_view(track.rig, track.head(i), Pose(), track.camera, s, crop)
+        view = head_view(track.rig, head or track.head(i), Pose(), track.camera, s, crop)
         raster = self.rasterize(view.pixels, track.rig.triangles, track.rig.uv, s, s)
         scaled = Crop(crop.center_x * self.scale, crop.center_y * self.scale, crop.side * self.scale, s).cv2_affine()
         matte = track.matte(i)

@@ -42,29 +42,30 @@ def test_a_track_comes_out_that_training_takes(folder: Path, capsys: pytest.Capt
 def test_a_stopped_refinement_goes_on_as_if_nothing_had_stopped(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(refine, "STEPS", 1)
     whole, out = folder / "whole.track", folder / "stopped.track"
     unfinished = out.with_suffix(".refining")
-    words = [str(folder / "wrong.track"), str(AVATAR), "-o"]
-    assert main(["refine", *words, str(whole)]) == 0
+    words, twice = [str(folder / "wrong.track"), str(AVATAR), "-o"], ["--rounds", "2"]
+    assert main(["refine", *words, str(whole), *twice]) == 0
     monkeypatch.setattr(refine, "KEEP_EVERY", 3)
     seen = refine.where_seen
     for stops_at, said in ((2, "nothing was done yet"), (5, "goes on"), (FRAMES - 3 + 2, "goes on")):
         calls = []
 
-        def stop(*args, calls: list[int] = calls, stops_at: int = stops_at):  # type: ignore[no-untyped-def]
+        def stop(*args, calls: list[int] = calls, stops_at: int = stops_at, **named):  # type: ignore[no-untyped-def]
             if len(calls) == stops_at:
                 raise KeyboardInterrupt
             calls.append(0)
-            return seen(*args)
+            return seen(*args, **named)
 
         monkeypatch.setattr(refine, "where_seen", stop)
-        assert main(["refine", *words, str(out)]) == 130
+        assert main(["refine", *words, str(out), *twice]) == 130
         printed = capsys.readouterr().out
         assert said in printed and not out.exists()
     assert "going on in round 1, frame 4" in printed and unfinished.exists()  # three frames of the second try were kept
     monkeypatch.setattr(refine, "where_seen", seen)
     kept = unfinished.read_bytes()
-    assert main(["refine", *words, str(out)]) == 0
+    assert main(["refine", *words, str(out), *twice]) == 0
     assert "going on in round 2, frame 1" in capsys.readouterr().out and not unfinished.exists()
     a, b = load_track(whole), load_track(out)
     assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in MOVED)
@@ -75,7 +76,7 @@ def test_a_stopped_refinement_goes_on_as_if_nothing_had_stopped(
 
     monkeypatch.setattr("tracking.video.preview.write_preview", interrupted)
     unfinished.write_bytes(kept)
-    assert main(["refine", *words, str(out), "--preview", str(folder / "q.mp4")]) == 130
+    assert main(["refine", *words, str(out), *twice, "--preview", str(folder / "q.mp4")]) == 130
     said = capsys.readouterr()
     assert "nothing was done" not in said.out and "interrupted" in said.err and not unfinished.exists()
 
@@ -92,7 +93,7 @@ def test_a_stopped_refinement_goes_on_as_if_nothing_had_stopped(
     assert "begun with other files" in capsys.readouterr().out
     for damage in (kept[:-9], kept.replace(b'rounds\\": 1', b'sdnuor\\": 1'), kept[:-8] + b"\xff" * 8):
         unfinished.write_bytes(damage)
-        assert main(["refine", *words, str(out)]) == 2
+        assert main(["refine", *words, str(out), *twice]) == 2
         assert "stopped.refining" in capsys.readouterr().err and unfinished.read_bytes() == damage
 
 

@@ -70,7 +70,7 @@ def test_a_drifting_track_is_pulled_to_its_clip(avatar: Avatar, drawn: Track) ->
 
 def test_nothing_but_the_mesh_tells_frames_apart(avatar: Avatar, drawn: Track) -> None:
     store = FrameStore(drawn, Path(drawn.video.path), avatar.network.config.size, make_rasterizer())
-    still = mean_view(store, avatar.network)
+    still = mean_view(drawn, avatar.network)
     told: list[torch.Tensor] = []
     draw = avatar.network.draw
 
@@ -80,7 +80,7 @@ def test_nothing_but_the_mesh_tells_frames_apart(avatar: Avatar, drawn: Track) -
 
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(avatar.network, "draw", spy)
-        first, last = (drawn_alike(store, avatar.network, k, still)[0] for k in (0, FRAMES - 1))
+        first, last = (drawn_alike(store, avatar.network, still, k, drawn.head(k)).drawn for k in (0, FRAMES - 1))
     assert torch.equal(told[0], told[1]) and not torch.equal(first, last)
     torch.testing.assert_close(told[0][0, 9:], torch.from_numpy(drawn.expression.mean(axis=0)))
 

@@ -17,7 +17,7 @@ from tracking.video.synthesis import Seen
 
 KIND = "refinement"
 MAX_BYTES = 1 << 30
-SEEN = {"landmarks": (FACE, 2), "hessian": (6, 6), "gradient": (6,)}
+SEEN = {"rotation": (3, 3), "position": (3,), "landmarks": (FACE, 2)}
 MOVED = ("position", "orientation", "expression", "gaze", "crop")  # what a round gives a track anew
 
 
@@ -50,7 +50,7 @@ def load_halfway(path: Path, track: Track, made_of: dict[str, str]) -> Halfway |
     tensors, manifest = read_tensor_file(path, KIND, MAX_BYTES)
     if manifest.get("made_of") != made_of:
         return None
-    rounds, frames = manifest.get("rounds"), len(tensors.get("seen.gradient", ()))
+    rounds, frames = manifest.get("rounds"), len(tensors.get("seen.position", ()))
     wanted = {f"moved.{name}": (getattr(track, name).dtype, getattr(track, name).shape) for name in MOVED}
     if frames:
         wanted |= {f"seen.{name}": (np.dtype(np.float64), (frames, *shape)) for name, shape in SEEN.items()}

@@ -1,0 +1,114 @@
+"""Direct alignment: what is rigid of a drawing is laid on the picture, whatever the face does."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from models.arkit import ARKIT_INDEX, HeadState
+from models.avatar_file import Avatar, load_avatar
+from models.geometry import Pose, matrix_to_quaternion
+from models.raster import empty_raster
+from models.track_file import Track
+from models.training.frames import FrameStore
+from renderer.raster import make_rasterizer
+from tests.drawn_clip import film_avatar
+from tracking.video.direct import Drawing, aligned, rigidity
+from tracking.video.refine import drawn_alike, mean_view
+
+FRAMES = 3
+AVATAR = Path(__file__).resolve().parents[2] / "assets/avatars/performer.avatar"
+
+
+@pytest.fixture(scope="module")
+def avatar() -> Avatar:
+    return load_avatar(AVATAR)
+
+
+@pytest.fixture(scope="module")
+def drawn(avatar: Avatar, tmp_path_factory: pytest.TempPathFactory) -> Track:
+    return film_avatar(tmp_path_factory.mktemp("direct"), avatar, FRAMES)
+
+
+def apart(a: HeadState, b: HeadState) -> tuple[float, float, float]:
+    """Degrees, and metres across and along the sight."""
+    between = a.T_world_head.rotation.T @ b.T_world_head.rotation
+    angle = np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
+    shift = a.T_world_head.position - b.T_world_head.position
+    return float(angle), float(np.linalg.norm(shift[:2])), float(abs(shift[2]))
+
+
+@torch.inference_mode()
+def test_a_head_is_where_its_skull_is_seen(avatar: Avatar, drawn: Track) -> None:
+    store = FrameStore(drawn, Path(drawn.video.path), avatar.network.config.size, make_rasterizer())
+    still, rigid = mean_view(drawn, avatar.network), rigidity(avatar.rig)
+    turn = Rotation.from_rotvec(np.radians([1.5, -1.0, 0.7])).as_matrix()
+    yawn = np.zeros(52, np.float32)
+    yawn[[ARKIT_INDEX[name] for name in ("jawOpen", "browInnerUp", "noseSneerLeft")]] = 0.7
+    slid = []
+    for k in range(FRAMES):
+        right = drawn.head(k)
+        pose = right.T_world_head
+        off = Pose(pose.position + [0.002, -0.002, 0.01], matrix_to_quaternion(turn @ pose.rotation))
+        draw = functools.partial(drawn_alike, store, avatar.network, still, k)
+        for expression, near in ((right.expression, (0.35, 4e-4, 3e-3)), (yawn, (0.6, 5e-4, 4e-3))):
+            wrong = replace(right, T_world_head=off, expression=expression)
+            found = aligned(rigid, drawn.camera, wrong, draw, 5)
+            assert found.expression is expression and (np.array(apart(found, right)) < near).all(), apart(found, right)
+        # were the whole face taken for rigid, its yawn would draw the head along
+        all_rigid = aligned(np.ones_like(rigid), drawn.camera, wrong, draw, 5)
+        slid.append((apart(all_rigid, right)[1], apart(found, right)[1]))
+    all_rigid, found = np.mean(slid, axis=0)
+    assert all_rigid > 3 * found, slid
+
+
+def test_what_counts_as_rigid(avatar: Avatar) -> None:
+    rig = avatar.rig
+    rigid = rigidity(rig)
+
+    def of(vertices: np.ndarray) -> np.ndarray:
+        return rigid[np.isin(rig.triangles, vertices).all(axis=1)]
+
+    assert rigid.shape == (len(rig.triangles),) and rigid.min() >= 0 and rigid.max() == pytest.approx(1, abs=1e-3)
+    assert of(np.flatnonzero(rig.head_weight < 0.5)).max() == 0  # the torso
+    chin = np.argsort(-np.abs(rig.expression_deltas[ARKIT_INDEX["jawOpen"]]).sum(axis=1))[:200]
+    assert np.median(of(chin)) < 0.2
+    loft = rig.regions["cranium"]
+    hair = loft[np.argsort(rig.neutral[loft, 2])[: len(loft) // 2]]  # the half that lies behind
+    assert np.median(of(hair)) > 0.95
+
+
+def test_without_anything_to_see_the_head_stays(avatar: Avatar, drawn: Track) -> None:
+    store = FrameStore(drawn, Path(drawn.video.path), avatar.network.config.size, make_rasterizer())
+    sample, head = store.sample(0), drawn.head(0)
+    size = avatar.network.config.size
+    nothing = empty_raster(size, size, 2)
+    nothing.attributes[:], nothing.triangle[:], nothing.depth[:] = 0, -1, np.inf
+    noise = torch.rand(3, size, size, generator=torch.Generator().manual_seed(1))
+    unseen = Drawing(noise, 1 - noise, replace(sample, raster=nothing))
+    flat = Drawing(torch.full_like(noise, 0.5), torch.full_like(noise, 0.5), sample)
+    for drawing in (unseen, flat):
+        found = aligned(rigidity(avatar.rig), drawn.camera, head, lambda _, drawing=drawing: drawing, 3)
+        assert max(apart(found, head)) < 1e-5
+
+
+@torch.inference_mode()
+def test_a_step_that_leads_away_is_not_taken(avatar: Avatar, drawn: Track) -> None:
+    store = FrameStore(drawn, Path(drawn.video.path), avatar.network.config.size, make_rasterizer())
+    still, rigid = mean_view(drawn, avatar.network), rigidity(avatar.rig)
+    right, asked = drawn.head(0), []
+
+    def draw(head: HeadState) -> Drawing:
+        """The second drawing is not of this head."""
+        asked.append(head)
+        drawing = drawn_alike(store, avatar.network, still, 0, head)
+        return drawing._replace(drawn=drawing.drawn.flip(2)) if len(asked) == 2 else drawing
+
+    assert aligned(rigid, drawn.camera, right, draw, 4) is right
+    assert len(asked) == 2 and asked[1] is not right
