@@ -308,8 +308,8 @@ SEQUENCES = (
         "second time on finer mattes), and with `--steady 0.5` 450 steps, 600 with relit paint, 450 with `--orbit 1` "
         "and 300 with `--orbit 0.7`; then with `--start` on the clip tracked with held and smoothed poses, 114 of 650 "
         "steps and on to `--steps 450 --orbit 0.5 --steady 0.5`; then twice more on the clip tracked anew, `--steps "
-        "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; last, on the "
-        "track that `visavis refine` made with that avatar, `--steps 400 --orbit 1.5 --steady 0.5",
+        "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; last, twice, "
+        "on the track that `visavis refine` made with the avatar so far, `--steps 400 --orbit 1.5 --steady 0.5",
     ),
 )
 

@@ -74,11 +74,11 @@ NOTES: dict[str, str] = {
         _OLD_TRACKS,
     ),
     "views": "Seen from where the clip's camera was not, nothing that the head hides from the clip may be a hole "
-    "(models/training/orbit.py): before that, light showed through above and below the ears at 30 degrees. Before the "
-    "last training, on the refined track, the outline was 0.977, 0.975 and 0.955, and the face had 29.36, 25.89 and "
-    "23.76 dB as tracked, 23.78, 22.91 and 22.45 from exact geometry: the avatar draws each view better since, and "
-    "lies a trifle worse on pictures of new ones. At 15 and 30 degrees the light differs from the clip's by more "
-    "(README); in *views_light* it does not.",
+    "(models/training/orbit.py): before that, light showed through above and below the ears at 30 degrees. Before "
+    "heads were laid on pictures by what is rigid of them (tracking/video/direct.py), one of the four was 12 mm too "
+    "far away in a grimace, and the avatar of then lost 3.5 and 5.6 dB at 15 and 30 degrees, its outlines 0.974, 0.969 "
+    "and 0.945. At 15 and 30 degrees the light differs from the clip's by more (README); in *views_light* it does "
+    "not.",
     "ablate_models_d6": _OLD_TRACKS + _ORDER + "The rest keeps the paper's order.",
     "ablate_models_mono": _OLD_TRACKS
     + _ORDER
@@ -91,11 +91,11 @@ NOTES: dict[str, str] = {
     "implicit_long": _OLD_TRACKS
     + "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers "
     "alone it does not make a picture as sharp as a frame that is one late, 5.5 dB above it.",
-    "evaluate_mono": "The mesh's motion alone is within 0.15 dB of G one frame from the cache, and G within 2.9 dB of "
-    "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more. Before the last "
-    "400 steps, on the track before `visavis refine`, G had 32.87 dB, 30.62 on the face, and the warp 30.56 at 1x. "
-    "420 more steps of the warp alone left it where it is (30.88 dB at 1x).",
-    "views_13": "On the face, as tracked, G loses 0.5 dB against the front at 15 degrees and 3.1 at 30 (gates: 2, 4); "
+    "evaluate_mono": "The mesh's motion alone is within 0.15 dB of G one frame from the cache, and G within 2.8 dB of "
+    "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more. On the track "
+    "before `visavis refine`, 800 steps ago, G had 32.87 dB, 30.62 on the face; on one that was refined by flow alone, "
+    "400 steps ago, 33.35 and 30.90. 420 more steps of the warp alone won nothing then.",
+    "views_13": "On the face, as tracked, G loses 0.7 dB against the front at 15 degrees and 2.9 at 30 (gates: 2, 4); "
     "a row has the cameras of all heights. 6 moments (`shoot views --frames 6`); the same with 60 differ in which ones "
     "they are.",
     "views_mono": _BEFORE + "The clip's own camera, 84 of its 1000 frames: how well the mask keeps the true outline.",
