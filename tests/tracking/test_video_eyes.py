@@ -108,3 +108,10 @@ def test_pitch_is_stretched_about_its_middle_within_limits(tmp_path: Path, monke
     assert np.array_equal(found.gaze[:, [0, 2, 3]], gaze[:, [0, 2, 3]])  # sideways, and an eye that keeps still
     np.testing.assert_allclose(found.gaze[:, 1], [-0.1, 0.0, 0.1, 0.2, LIMIT[1]], atol=1e-6)
     assert found.statistics == track.statistics | {"gaze_pitch_gain": 2.0}
+
+
+def test_a_gain_at_the_ranges_end_is_none() -> None:
+    """Eyes that hold still in the pictures, whatever the detector says: no gain is the best one."""
+    pitch = np.linspace(-0.2, 0.2, 20)[:, None].repeat(2, axis=1)
+    still = np.exp(-((PITCHES / 0.1) ** 2))[None, None].repeat(20, axis=0).repeat(2, axis=1) * 100
+    assert seen_gain(still, pitch, np.zeros(2)) == 1.0

@@ -121,4 +121,5 @@ def seen_gain(seen: Floats, pitch: Floats, middle: Floats) -> float:
         return float((low + (place - below) * (high - low)).mean()) * (1 - RELUCTANCE * np.log2(gain) ** 2)
 
     best = {gain: max(contrast(gain, offset) for offset in OFFSETS.tolist()) for gain in GAINS.round(6).tolist()}
-    return max(best, key=lambda gain: (best[gain], gain == 1.0))
+    found = max(best, key=lambda gain: (best[gain], gain == 1.0))
+    return 1.0 if found in (min(best), max(best)) else found  # at the range's end there is no maximum
