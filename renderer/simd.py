@@ -26,7 +26,7 @@ _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 _SHORTS = ir.VectorType(ir.IntType(16), LANES)
 _BYTES = ir.VectorType(ir.IntType(8), LANES)
-_FAST = ("contract", "reassoc", "nsz")
+_FAST = ("contract", "nsz")
 # numba's decorators replace what they decorate, which type checkers cannot follow
 intrinsic: Any = extending.intrinsic
 register_model: Any = extending.register_model

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from models.arkit import HeadState
 from models.avatar_file import Avatar
 from models.evaluation.offline import draw_frame
 from models.files import file_sha256
@@ -88,3 +89,11 @@ def put_wrong(track: Track, seed: int = 0) -> Track:
         orientation=np.stack([matrix_to_quaternion(one) for one in moved]),
         expression=0.5 * track.expression,
     )
+
+
+def apart(a: HeadState, b: HeadState) -> tuple[float, float, float]:
+    """Degrees, and metres across and along the sight, between two heads in a camera's frame."""
+    between = a.T_world_head.rotation.T @ b.T_world_head.rotation
+    angle = np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
+    shift = a.T_world_head.position - b.T_world_head.position
+    return float(angle), float(np.linalg.norm(shift[:2])), float(abs(shift[2]))

@@ -75,8 +75,8 @@ NOTES: dict[str, str] = {
     ),
     "views": "Seen from where the clip's camera was not, nothing that the head hides from the clip may be a hole "
     "(models/training/orbit.py): before that, light showed through above and below the ears at 30 degrees. Before "
-    "heads were laid on pictures by what is rigid of them (tracking/video/direct.py), one of the four was 12 mm too "
-    "far away in a grimace, and the avatar of then lost 3.5 and 5.6 dB at 15 and 30 degrees, its outlines 0.974, 0.969 "
+    "heads were laid on pictures by what is rigid of them (tracking/video/direct.py), one of the four lay too far "
+    "away in a grimace, and the avatar of then lost 3.5 and 5.6 dB at 15 and 30 degrees, its outlines 0.974, 0.969 "
     "and 0.945. At 15 and 30 degrees the light differs from the clip's by more (README); in *views_light* it does "
     "not.",
     "ablate_models_d6": _OLD_TRACKS + _ORDER + "The rest keeps the paper's order.",

@@ -12,36 +12,15 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from models.arkit import ARKIT_INDEX, HeadState
-from models.avatar_file import Avatar, load_avatar
+from models.avatar_file import Avatar
 from models.geometry import Pose, matrix_to_quaternion
 from models.raster import empty_raster
 from models.track_file import Track
 from models.training.frames import FrameStore
 from renderer.raster import make_rasterizer
-from tests.drawn_clip import film_avatar
+from tests.drawn_clip import apart
 from tracking.video.direct import Drawing, aligned, rigidity
 from tracking.video.refine import drawn_alike, mean_view
-
-FRAMES = 3
-AVATAR = Path(__file__).resolve().parents[2] / "assets/avatars/performer.avatar"
-
-
-@pytest.fixture(scope="module")
-def avatar() -> Avatar:
-    return load_avatar(AVATAR)
-
-
-@pytest.fixture(scope="module")
-def drawn(avatar: Avatar, tmp_path_factory: pytest.TempPathFactory) -> Track:
-    return film_avatar(tmp_path_factory.mktemp("direct"), avatar, FRAMES)
-
-
-def apart(a: HeadState, b: HeadState) -> tuple[float, float, float]:
-    """Degrees, and metres across and along the sight."""
-    between = a.T_world_head.rotation.T @ b.T_world_head.rotation
-    angle = np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
-    shift = a.T_world_head.position - b.T_world_head.position
-    return float(angle), float(np.linalg.norm(shift[:2])), float(abs(shift[2]))
 
 
 @torch.inference_mode()
@@ -52,7 +31,7 @@ def test_a_head_is_where_its_skull_is_seen(avatar: Avatar, drawn: Track) -> None
     yawn = np.zeros(52, np.float32)
     yawn[[ARKIT_INDEX[name] for name in ("jawOpen", "browInnerUp", "noseSneerLeft")]] = 0.7
     slid = []
-    for k in range(FRAMES):
+    for k in range(3):
         right = drawn.head(k)
         pose = right.T_world_head
         off = Pose(pose.position + [0.002, -0.002, 0.01], matrix_to_quaternion(turn @ pose.rotation))
@@ -112,3 +91,19 @@ def test_a_step_that_leads_away_is_not_taken(avatar: Avatar, drawn: Track) -> No
 
     assert aligned(rigid, drawn.camera, right, draw, 4) is right
     assert len(asked) == 2 and asked[1] is not right
+
+
+@torch.inference_mode()
+def test_beyond_the_cameras_picture_nothing_counts(avatar: Avatar, drawn: Track) -> None:
+    store = FrameStore(drawn, Path(drawn.video.path), avatar.network.config.size, make_rasterizer())
+    still, rigid, head = mean_view(drawn, avatar.network), rigidity(avatar.rig), drawn.head(0)
+    drawing = drawn_alike(store, avatar.network, still, 0, head)
+    inside = drawing.sample.inside.copy()
+    inside[:, : inside.shape[1] // 3] = 0
+    noise = torch.rand(drawing.picture.shape, generator=torch.Generator().manual_seed(1))
+    seen = torch.from_numpy(inside > 0)
+    found = []
+    for beyond in (noise, 1 - noise):
+        cut = Drawing(drawing.drawn, torch.where(seen, drawing.picture, beyond), replace(drawing.sample, inside=inside))
+        found.append(aligned(rigid, drawn.camera, head, lambda _, cut=cut: cut, 1).T_world_head.position)
+    assert np.array_equal(*found)

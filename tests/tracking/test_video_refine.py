@@ -10,26 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.avatar_file import Avatar, load_avatar
+from models.avatar_file import Avatar
 from models.track_file import Track
 from models.training.frames import FrameStore
 from renderer.raster import make_rasterizer
-from tests.drawn_clip import film_avatar, put_wrong
+from tests.drawn_clip import put_wrong
 from tracking.video.refine import drawn_alike, mean_view, moved_px, refine_track
 from tracking.video.stabilise import stabilised_crops
-
-FRAMES = 24
-AVATAR = Path(__file__).resolve().parents[2] / "assets/avatars/performer.avatar"
-
-
-@pytest.fixture(scope="module")
-def avatar() -> Avatar:
-    return load_avatar(AVATAR)
-
-
-@pytest.fixture(scope="module")
-def drawn(avatar: Avatar, tmp_path_factory: pytest.TempPathFactory) -> Track:
-    return film_avatar(tmp_path_factory.mktemp("drawn"), avatar, FRAMES)
 
 
 def errors(track: Track, right: Track) -> NDArray[np.float64]:
@@ -65,7 +52,7 @@ def test_a_drifting_track_is_pulled_to_its_clip(avatar: Avatar, drawn: Track) ->
     for name in ("landmarks", "mattes", "plate", "camera", "video"):
         assert getattr(found, name) is getattr(wrong, name)
     assert np.array_equal(found.crop, stabilised_crops(found.camera, found.position, found.segment))
-    assert [row for row in told if row[0] == "round 1"] == [("round 1", k + 1, FRAMES) for k in range(FRAMES)]
+    assert [row for row in told if row[0] == "round 1"] == [("round 1", k + 1, len(drawn)) for k in range(len(drawn))]
 
 
 def test_nothing_but_the_mesh_tells_frames_apart(avatar: Avatar, drawn: Track) -> None:
@@ -80,7 +67,7 @@ def test_nothing_but_the_mesh_tells_frames_apart(avatar: Avatar, drawn: Track) -
 
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(avatar.network, "draw", spy)
-        first, last = (drawn_alike(store, avatar.network, still, k, drawn.head(k)).drawn for k in (0, FRAMES - 1))
+        first, last = (drawn_alike(store, avatar.network, still, k, drawn.head(k)).drawn for k in (0, len(drawn) - 1))
     assert torch.equal(told[0], told[1]) and not torch.equal(first, last)
     torch.testing.assert_close(told[0][0, 9:], torch.from_numpy(drawn.expression.mean(axis=0)))
 

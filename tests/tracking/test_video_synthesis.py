@@ -21,6 +21,7 @@ from models.evaluation.views import View, ViewStore
 from models.geometry import Pose, matrix_to_quaternion
 from models.shoot_file import Shoot, ShootCamera, read_shoot
 from renderer.raster import make_rasterizer
+from tests.drawn_clip import apart
 from tracking.video import synthesis
 from tracking.video.skull import RIGID
 from tracking.video.synthesis import refine_heads
@@ -76,7 +77,7 @@ def test_a_head_put_wrong_is_pulled_to_the_picture(monkeypatch: pytest.MonkeyPat
         return refine_heads(avatar.network, avatar.rig, shoot, camera, heads, moments, make_rasterizer())
 
     def errors(heads: list[HeadState]) -> NDArray[np.float64]:
-        return np.median([_apart(a, b) for a, b in zip(heads, right, strict=True)], axis=0)
+        return np.median([apart(a, b) for a, b in zip(heads, right, strict=True)], axis=0)
 
     found = refined(wrong)
     assert (errors(found) < 0.4 * errors(wrong)).all()
@@ -96,13 +97,17 @@ def test_a_head_put_wrong_is_pulled_to_the_picture(monkeypatch: pytest.MonkeyPat
         return np.linalg.norm(at[0] - at[1], axis=-1).mean(axis=-1)
 
     grimace = np.zeros(52, np.float32)
-    grimace[[ARKIT_INDEX[name] for name in ("browDownLeft", "browDownRight", "jawOpen", "noseSneerLeft")]] = 0.8
-    misled = [HeadState(grimace, head.gaze, head.T_world_head) for head in wrong]
-    by_skull = off(refined(misled))
-    monkeypatch.setattr(synthesis, "aligned", lambda rigid, camera, head, draw, steps: head)
-    monkeypatch.setattr(synthesis, "hold", lambda count: None)
-    by_face = off(refined(misled))
-    assert (by_skull < by_face).all() and by_skull.mean() < 0.6 * by_face.mean()
+    grimace[[ARKIT_INDEX[name] for name in ("browDownLeft", "browDownRight", "jawOpen", "noseSneerLeft")]] = 1.0
+    by_skull, by_face = {}, {}
+    for strength in (0.4, 0.8):
+        misled = [HeadState(strength * grimace, head.gaze, head.T_world_head) for head in wrong]
+        by_skull[strength] = off(refined(misled))
+        with monkeypatch.context() as patch:
+            patch.setattr(synthesis, "aligned", lambda rigid, camera, head, draw, steps: head)
+            patch.setattr(synthesis, "hold", lambda count: None)
+            by_face[strength] = off(refined(misled))
+    assert (by_skull[0.4] < by_face[0.4] + 0.1).all() and by_skull[0.4].mean() < 0.8 * by_face[0.4].mean()
+    assert (by_skull[0.8] < by_face[0.8]).all() and by_skull[0.8].mean() < 0.6 * by_face[0.8].mean()
 
 
 def _moved(head: HeadState, rng: np.random.Generator) -> HeadState:
@@ -113,11 +118,3 @@ def _moved(head: HeadState, rng: np.random.Generator) -> HeadState:
     return HeadState(
         head.expression, head.gaze, Pose(pose.position + shift, matrix_to_quaternion(turn @ pose.rotation))
     )
-
-
-def _apart(a: HeadState, b: HeadState) -> tuple[float, float, float]:
-    """Degrees, and metres across and along the line of sight."""
-    between = a.T_world_head.rotation.T @ b.T_world_head.rotation
-    angle = np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
-    shift = a.T_world_head.position - b.T_world_head.position
-    return float(angle), float(np.linalg.norm(shift[:2])), float(abs(shift[2]))

@@ -32,16 +32,7 @@ from tracking.video.skull import RIGID
 from tracking.video.smooth import smooth_pull
 from tracking.video.solver import FACE, solve_frames
 from tracking.video.stabilise import stabilised_crops
-from tracking.video.synthesis import (
-    Seen,
-    Still,
-    draw_told,
-    held,
-    hold,
-    still_of,
-    target_of,
-    where_seen,
-)
+from tracking.video.synthesis import Seen, Still, draw_told, hold, state_of, still_of, target_of, where_seen
 
 ROUNDS, STEPS = 1, 2
 NOISE = 2.5  # of the flow at a landmark, % of the inter-ocular distance (solver.NOISE)
@@ -82,9 +73,8 @@ def refine_track(
                 keep(Halfway.of(track, turn, seen))
             progress(f"round {turn + 1}", k + 1, len(track))
         target = target_of(seen, given, track.segment, camera)
-        state = solve_frames(
-            shape, held(seen, track.expression), target, camera.fx, ITERATIONS, NOISE, hold(len(track))
-        )
+        state = state_of(seen, track.expression)
+        state = solve_frames(shape, state, target, camera.fx, ITERATIONS, NOISE, hold(len(track)))
         smooth = smooth_pull(state, track.time_ns, track.segment)
         state = solve_frames(shape, state, target, camera.fx, SMOOTH_ITERATIONS, NOISE, smooth)
         track = replace(

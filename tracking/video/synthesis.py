@@ -89,7 +89,7 @@ def refine_heads(
             seen.append(where_seen(rig, camera.camera, head, drawn(head, k, None)))
             tick(turn * len(heads) + k + 1, ROUNDS * len(heads))
         target = target_of(seen, given, alone, camera.camera)
-        state = held(seen, np.stack([head.expression for head in heads]))
+        state = state_of(seen, np.stack([head.expression for head in heads]))
         pull = hold(len(heads)) if turn > 0 else None
         state = solve_frames(shape, state, target, camera.camera.fx, ITERATIONS, NOISE, pull)
         heads = state.heads(np.stack([h.gaze for h in heads]))
@@ -130,7 +130,7 @@ def target_of(seen: list[Seen], scores: NDArray[np.floating], segment: NDArray[n
     return Target.of(landmarks, scores.astype(np.float32), segment, np.array([camera.cx, camera.cy]))
 
 
-def held(seen: list[Seen], weights: NDArray[np.floating]) -> FrameState:
+def state_of(seen: list[Seen], weights: NDArray[np.floating]) -> FrameState:
     """N frames' poses as they were seen, with weights [N, 52]."""
     rotation, position = (np.stack([getattr(one, name) for one in seen]) for name in ("rotation", "position"))
     return FrameState(rotation, position, weights.astype(np.float64))
