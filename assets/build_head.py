@@ -35,11 +35,13 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 HAIR_CM = 1.5
 RINGS = 12  # from the face oval to the top of the neck
-BUST = (  # height, half width, front, back (cm) of the shoulder rings below the ICT bust
-    (-15.0, 15.0, 4.5, -9.5),
-    (-18.0, 18.8, 6.0, -11.0),
-    (-23.0, 20.3, 7.5, -12.0),
-    (-32.0, 20.5, 8.0, -12.0),
+# Height, half width, front, back (cm) of the shoulder rings below the ICT bust. A chest is 25 cm deep (ANSUR II, chest
+# depth, the mean), and most of that lies behind the ears: seen from above, the back is what bounds the shoulders.
+BUST = (
+    (-15.0, 15.0, 4.5, -13.5),
+    (-18.0, 18.8, 6.0, -15.5),
+    (-23.0, 20.3, 7.5, -16.5),
+    (-32.0, 20.5, 8.0, -17.0),
 )
 EYE_CENTER = np.array([3.22, 3.612, 8.02])
 EYE_RADIUS = 1.45  # 1.5 mm behind the lids, so that the flat triangles of closed lids stay in front

@@ -26,7 +26,6 @@ from models.avatar_file import view_limits
 from models.geometry import Pose, quaternion_from_euler
 from models.network.avatar_network import AvatarNetwork, View, composite
 from models.network.harmonics import harmonics, nearest_seen
-from models.network.light import sample_light
 from models.network.warp import Cache, MotionWarp, move
 from models.training.frames import FrameStore, Pictures, Sample, stack_motion, stack_views
 from models.training.losses import Perceptual, masked_l1
@@ -39,6 +38,7 @@ TRIES = 8  # to find a far view beyond what the clip shows; within it the frames
 PAINTED = 0.25  # weight of what a frame does not show
 BEYOND_MESH = 0.5  # weight of what is moved along with the mesh: hair
 DEEP = 0.02  # of the view's side: so far within the mesh's outline it is the person, however ill the mesh fits
+BADLY = 0.5  # of a view's pixels that a frame has: with fewer, its outline is not the surface's
 TORN = 3.0  # pixels of the frame between two neighbours of the view, above which they are of two surfaces
 
 
@@ -58,11 +58,8 @@ class Filmed(NamedTuple):
 class Orbits:
     """Makes such views of a clip's frames, and says what is wrong with what the networks draw there."""
 
-    def __init__(
-        self, store: FrameStore, opaque: Tensor, perceptual: Perceptual, perceptual_weight: float, mask_weight: float
-    ) -> None:
-        """opaque: of models.training.surface."""
-        self._store, self._opaque, self._perceptual = store, opaque, perceptual
+    def __init__(self, store: FrameStore, perceptual: Perceptual, perceptual_weight: float, mask_weight: float) -> None:
+        self._store, self._perceptual = store, perceptual
         self._perceptual_weight, self._mask_weight = perceptual_weight, mask_weight
         self._limits = view_limits({"ranges": seen_ranges(store.track)})
 
@@ -119,23 +116,10 @@ class Orbits:
         self, network: AvatarNetwork, aside: list[Sample], filmed: Filmed, merged: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The losses of G's picture aside, and of W's from the cache that G leaves there."""
-        warp, plate = network.warp, filmed.pictures.plate
-        assert isinstance(warp, MotionWarp)
-        view = self._view(aside, merged)
+        plate, view = filmed.pictures.plate, self._view(aside, merged)
         drawn = network.draw(view, network.sample(view, merged).contiguous(memory_format=torch.channels_last))
-        source, hidden = self._motion(filmed.samples, aside, merged)
         with torch.no_grad():
-            # what the frame does not show: hidden there, or, where the mesh stood out from the person, background
-            solid = within(view.coverage)
-            hidden = torch.maximum(hidden, solid * (move(filmed.cache.mask.float(), source) < 0.5))
-            target = network.target(view, drawn.features, source, hidden, merged)
-            filled = warp.filled(filmed.cache, target).float()
-            painted = hidden * view.coverage
-            opaque = sample_light(self._opaque.to(merged.device).expand(len(aside), -1, -1, -1), view.uv)
-            opaque = torch.maximum(opaque, solid)
-            mask = torch.maximum(filled[:, 3:].clamp(0, 1), painted * opaque)
-            truth = composite(filled[:, :3], mask, plate)
-            weight = trust(source, view.coverage, filmed.view.coverage) * (1 - hidden) + PAINTED * hidden
+            truth, mask, weight, painted = self._wanted(network, view, drawn.features, aside, filmed, merged)
 
         def loss(rgb: Tensor, alpha: Tensor) -> Tensor:
             rgb, alpha = rgb.float(), alpha.float()
@@ -145,6 +129,30 @@ class Orbits:
 
         own = network.redraw(drawn.cache, network.still(view, drawn.features))
         return loss(drawn.output.rgb, drawn.output.mask), loss(own.rgb, own.mask)
+
+    def _wanted(
+        self, network: AvatarNetwork, view: View, features: Tensor, aside: list[Sample], filmed: Filmed, merged: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What G is to draw aside: the picture [B, 3, S, S] and its mask [B, 1, S, S], how much of either counts, and
+        where the mask does not come from the frame but is painted (both [B, 1, S, S])."""
+        warp = network.warp
+        assert isinstance(warp, MotionWarp)
+        source, hidden = self._motion(filmed.samples, aside, merged)
+        shown = trust(source, view.coverage, filmed.view.coverage)
+        person = filmed.cache.mask.float()
+        # At its outline the frame says little of the surface that turned to or from it there, and the mesh may have
+        # stood out from the person: what then lies deep in the view's outline, or is seen far better there, is painted.
+        badly = view.coverage * (around(shown) < BADLY)
+        background = move(person, source) < 0.5
+        edge = move(inner(person), source) < 0.5
+        hidden = torch.maximum(hidden, torch.maximum(inner(view.coverage) * background, badly * edge))
+        target = network.target(view, features, source, hidden, merged)
+        filled = warp.filled(filmed.cache, target).float()
+        painted = hidden * view.coverage
+        mask = torch.maximum(filled[:, 3:].clamp(0, 1), painted)
+        truth = composite(filled[:, :3], mask, filmed.pictures.plate)
+        weight = shown * (1 - hidden) + PAINTED * hidden
+        return truth, mask, weight, painted
 
     def _of_w(
         self, network: AvatarNetwork, aside: list[Sample], filmed: Filmed, merged: Tensor
@@ -169,10 +177,15 @@ class Orbits:
         return source.to(merged.device), hidden.to(merged.device)
 
 
-def within(coverage: Tensor) -> Tensor:
-    """[B, 1, S, S] of zeros and ones: what is DEEP within the outline of the mesh, where coverage [B, 1, S, S] is 1."""
-    reach = max(1, round(DEEP * coverage.shape[-1]))
-    return 1 - F.max_pool2d(1 - coverage, 2 * reach + 1, 1, reach)
+def inner(mask: Tensor) -> Tensor:
+    """[B, 1, S, S]: what is DEEP within the outline of mask [B, 1, S, S]."""
+    reach = max(1, round(DEEP * mask.shape[-1]))
+    return 1 - F.max_pool2d(1 - mask, 2 * reach + 1, 1, reach)
+
+
+def around(shown: Tensor) -> Tensor:
+    """[B, 1, S, S]: the best of `shown` [B, 1, S, S] close by: a torn line is no surface that is seen badly."""
+    return F.max_pool2d(shown, 5, 1, 2)
 
 
 def trust(source: Tensor, coverage: Tensor, filmed: Tensor) -> Tensor:

@@ -1,12 +1,10 @@
 """What a clip shows of the head's surface, over the texture's plane.
 
 A texel that no frame shows is held to nothing: its colour is what the other losses happen to leave there, and a warp
-that paints with it paints yellow. And a mesh never fits exactly: around the ears it is where the person is not.
+that paints with it paints yellow.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,29 +20,18 @@ FRAMES = 96  # evenly over the clip
 SURE = 16.0  # pixels of a cell that say its colour as surely as the cells around it
 
 
-class Surface(NamedTuple):
-    """seen [1, 1, n, n] in 0..1: how surely the clip says the colour of a cell. opaque [1, 1, n, n] in 0..1: how often
-    the person was where it lay in a picture; where it never did, as around it."""
-
-    seen: Tensor
-    opaque: Tensor
-
-
-def surface_of(store: FrameStore, frames: np.ndarray, texture_size: int) -> Surface:
-    """Of at most FRAMES of these frames."""
+def seen_surface(store: FrameStore, frames: np.ndarray, texture_size: int) -> Tensor:
+    """[1, 1, n, n] in 0..1: how surely at most FRAMES of these frames say the colour of a cell."""
     cells = 1 << min(CELLS, texture_size).bit_length() - 1  # `spread` halves it down to one
-    sums = torch.zeros(cells * cells, 2)
+    shown = torch.zeros(cells * cells)
     for i in np.unique(frames[np.linspace(0, len(frames) - 1, min(len(frames), FRAMES)).round().astype(int)]):
         sample = store.sample(int(i))
         at = sample.raster.attributes[sample.raster.coverage]
         inside = torch.from_numpy(sample.inside[sample.raster.coverage]).float() / 255
         matte = torch.from_numpy(sample.matte[sample.raster.coverage]).float() / 255
         column, row = ((x * cells).astype(np.int64).clip(0, cells - 1) for x in (at[:, 0], 1 - at[:, 1]))
-        values = torch.stack([matte * inside, inside], dim=1)
-        sums.index_add_(0, torch.from_numpy(row * cells + column), values)
-    level = sums.T.reshape(1, 2, cells, cells)
-    shown = level[:, :1]
-    return Surface(shown / (shown + SURE), spread(level).clamp(0, 1))
+        shown.index_add_(0, torch.from_numpy(row * cells + column), matte * inside)
+    return (shown / (shown + SURE)).reshape(1, 1, cells, cells)
 
 
 def unseen_loss(merged: Tensor, seen: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from models.training.losses import Perceptual, masked_l1
 from models.training.orbit import Filmed, Orbits
 from models.training.parallel import Ranks
 from models.training.splits import Split
-from models.training.surface import Surface, surface_of, unseen_loss
+from models.training.surface import seen_surface, unseen_loss
 
 EXPRESSION_NOISE = 0.02  # on the weights that the networks are told, so that they cannot name a frame by them
 
@@ -123,13 +123,9 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [rate for params, rate in rates if params]
         aside = recipe.orbit_weight > 0 and config.warp == "motion"
-        self.surface: Surface | None = None
-        if shared is None or aside:
-            surface = surface_of(store, split.train, config.texture_size)
-            self.surface = Surface(*(t.to(device) for t in surface))
-        self.orbits: Orbits | None = None
-        if self.surface is not None and aside:
-            self.orbits = Orbits(store, self.surface.opaque, perceptual, recipe.perceptual_weight, recipe.mask_weight)
+        # another's texture stays as it is
+        self.seen = seen_surface(store, split.train, config.texture_size).to(device) if shared is None else None
+        self.orbits = Orbits(store, perceptual, recipe.perceptual_weight, recipe.mask_weight) if aside else None
         self.next_step = 0
         self.log: list[dict[str, float]] = []
 
@@ -199,13 +195,13 @@ class Trainer:
             sampled = self.network.sample(view, merged)
             drawn = self.network.draw(view, sampled.contiguous(memory_format=torch.channels_last))
             losses: dict[str, Tensor] = {}
-            if self.surface is not None and self.shared is None:
+            if self.seen is not None:
                 losses = self._picture_losses("G", drawn.output.rgb, drawn.output.mask, pictures, weight)
                 losses["texture"] = recipe.texture_weight * masked_l1(
                     sampled[:, :3], filmed.image, view.coverage * filmed.matte * filmed.inside
                 )
                 losses["decay"] = self.network.texture.decay()
-                losses["unseen"] = recipe.unseen_weight * unseen_loss(merged, self.surface.seen)
+                losses["unseen"] = recipe.unseen_weight * unseen_loss(merged, self.seen)
             if self.network.warp is not None:
                 others = samples[n:] + samples[:n]
                 source, hidden = stack_motion(samples, others, self.store.rasterize, self.store.rig)
