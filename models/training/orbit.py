@@ -142,7 +142,7 @@ class Orbits:
         person = filmed.cache.mask.float()
         # At its outline the frame says little of the surface that turned to or from it there, and the mesh may have
         # stood out from the person: what then lies deep in the view's outline, or is seen far better there, is painted.
-        badly = view.coverage * (around(shown) < BADLY)
+        badly = view.coverage * (mended(shown) < BADLY)
         background = move(person, source) < 0.5
         edge = move(inner(person), source) < 0.5
         hidden = torch.maximum(hidden, torch.maximum(inner(view.coverage) * background, badly * edge))
@@ -150,6 +150,7 @@ class Orbits:
         filled = warp.filled(filmed.cache, target).float()
         painted = hidden * view.coverage
         mask = torch.maximum(filled[:, 3:].clamp(0, 1), painted)
+        mask = torch.lerp(mask, mended(mask), view.coverage)  # where they meet there is no crack
         truth = composite(filled[:, :3], mask, filmed.pictures.plate)
         weight = shown * (1 - hidden) + PAINTED * hidden
         return truth, mask, weight, painted
@@ -183,9 +184,9 @@ def inner(mask: Tensor) -> Tensor:
     return 1 - F.max_pool2d(1 - mask, 2 * reach + 1, 1, reach)
 
 
-def around(shown: Tensor) -> Tensor:
-    """[B, 1, S, S]: the best of `shown` [B, 1, S, S] close by: a torn line is no surface that is seen badly."""
-    return F.max_pool2d(shown, 5, 1, 2)
+def mended(values: Tensor) -> Tensor:
+    """[B, 1, S, S]: `values` without thin lines of lower ones. Where a motion is torn, no surface is seen badly."""
+    return -F.max_pool2d(-F.max_pool2d(values, 5, 1, 2), 5, 1, 2)
 
 
 def trust(source: Tensor, coverage: Tensor, filmed: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from models.network.generator import Generator
 from models.network.warp import MotionWarp
 from models.precision import has_fast_bfloat16
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from models.training.emphasis import emphasis, eye_triangles
 from models.training.frames import (
     FrameStore,
     Pictures,
@@ -50,6 +51,8 @@ class Recipe:
     orbit_weight: of views from where no camera stood (models.training.orbit), one for each pair.
     wall_share: of pairs that are put before a wall of another colour: before the one plate that a clip has, a mask too
     wide and filled with the plate's colours makes the same picture.
+    face_weight, eye_weight: how much more the colours of the face's box count, and those of what is seen of the
+    eyeballs: a few hundred pixels, and without it grey, but by them a face is alive.
     """
 
     steps: int = 3000
@@ -67,6 +70,7 @@ class Recipe:
     orbit_weight: float = 0.0
     wall_share: float = 0.5
     face_weight: float = 0.5
+    eye_weight: float = 12.0
     seed: int = 0
     half: bool = True  # bfloat16 where the arithmetic allows and the device is fast at it
 
@@ -123,6 +127,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [rate for params, rate in rates if params]
         aside = recipe.orbit_weight > 0 and config.warp == "motion"
+        self._eyes = eye_triangles(store.rig)
         # another's texture stays as it is
         self.seen = seen_surface(store, split.train, config.texture_size).to(device) if shared is None else None
         self.orbits = Orbits(store, perceptual, recipe.perceptual_weight, recipe.mask_weight) if aside else None
@@ -187,7 +192,7 @@ class Trainer:
         pictures = before_wall(filmed, wall.to(self.device))
         view = View(*(t.to(self.device) for t in stack_views(samples)))
         view.state[:, :52] += noise.to(self.device)
-        weight = pictures.inside * _face_weight(samples, recipe.face_weight, self.device)
+        weight = pictures.inside * emphasis(samples, self._eyes, recipe.face_weight, recipe.eye_weight).to(self.device)
         self._set_rates()
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
@@ -355,12 +360,3 @@ def _partners(split: Split, gaps: int) -> dict[int, np.ndarray]:
         )
         for a in split.train.tolist()
     }
-
-
-def _face_weight(samples: list[Any], extra: float, device: torch.device) -> Tensor:
-    s = samples[0].image.shape[0]
-    weight = torch.ones(len(samples), 1, s, s)
-    for k, sample in enumerate(samples):
-        x0, y0, x1, y1 = sample.box
-        weight[k, :, y0:y1, x0:x1] += extra
-    return weight.to(device)

@@ -9,7 +9,7 @@ import torch
 
 from models.training.frames import FrameStore, stack_pictures, stack_views
 from models.training.losses import GradientPyramid
-from models.training.orbit import BADLY, BEYOND_MESH, NEAR_DEG, PAINTED, Filmed, Orbits, inner, trust
+from models.training.orbit import BADLY, BEYOND_MESH, NEAR_DEG, PAINTED, Filmed, Orbits, inner, mended, trust
 from models.training.parallel import Ranks
 from models.training.trainer import Recipe, Trainer
 from tests.models.conftest import trainer_of
@@ -125,7 +125,7 @@ def test_a_head_has_no_holes_and_no_ghosts_at_its_rim(store: FrameStore, monkeyp
         source, hidden = orbits._motion([frame], [aside], merged)
         seen = orbits._view([aside], merged)
         covered = seen.coverage > 0
-        shown = torch.nn.functional.max_pool2d(trust(source, seen.coverage, view.coverage), 5, 1, 2)
+        shown = mended(trust(source, seen.coverage, view.coverage))
         badly = covered & (shown < BADLY) & (hidden == 0) & (inner(seen.coverage) == 0)
         assert badly.sum() > 10
         for person in (torch.zeros_like(view.coverage), inner(inner(view.coverage)), torch.ones_like(view.coverage)):
