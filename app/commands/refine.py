@@ -33,7 +33,8 @@ class RefineConfig:
     """Where the new track goes."""
 
     rounds: int = 1
-    """How often the clip is drawn and compared; each takes most of a second a frame. A second one changes little."""
+    """How often the clip is drawn and compared, before eyes are: each takes most of a second a frame. A second one
+    changes little."""
 
     preview: Path | None = None
     """Also write an MP4 with the mesh over the video."""
@@ -69,7 +70,9 @@ def refine(config: RefineConfig) -> int:
     if halfway is None and unfinished.exists():
         print(f"{unfinished} was begun with other files or --rounds: this begins anew")
     elif halfway is not None:
-        print(f"going on in round {halfway.rounds + 1}, frame {len(halfway.seen) + 1}, as {unfinished} has it")
+        at = f"round {halfway.rounds + 1}" if halfway.rounds < config.rounds else "the eyes"
+        frame = len(halfway.seen) + len(halfway.looked) + 1
+        print(f"going on in {at}, frame {frame}, as {unfinished} has it")
     with progress(transient=False) as show:
         try:
             result = refine_track(

@@ -71,6 +71,11 @@ class HeadRig:
         """The vertices that the torso holds, and how far, [n, 1]."""
         return self._torso
 
+    @property
+    def eyeballs(self) -> NDArray[np.bool_]:
+        """[2, T] the triangles of the subject's left and right eyeball."""
+        return np.stack([np.isin(self.triangles, self.regions[name]).all(axis=1) for name in ("eye_left", "eye_right")])
+
     def local(self, expression: Floats, gaze: Floats) -> Floats:
         """[V, 3] in the head frame; expression [52], gaze [4] as in models.arkit.HeadState; ValueError on others."""
         expression = np.asarray(expression, np.float32)

@@ -14,14 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.head.rig import HeadRig
 from models.training.frames import Sample
-
-
-def eye_triangles(rig: HeadRig) -> NDArray[np.bool_]:
-    """[T] whose corners are all of one eyeball."""
-    balls = [np.isin(rig.triangles, rig.regions[name]).all(axis=1) for name in ("eye_left", "eye_right")]
-    return balls[0] | balls[1]
 
 
 def emphasis(samples: Sequence[Sample], eyes: NDArray[np.bool_], face_weight: float, eye_weight: float) -> Tensor:

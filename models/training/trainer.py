@@ -22,7 +22,7 @@ from models.network.generator import Generator
 from models.network.warp import MotionWarp
 from models.precision import has_fast_bfloat16
 from models.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from models.training.emphasis import emphasis, eye_triangles
+from models.training.emphasis import emphasis
 from models.training.frames import (
     FrameStore,
     Pictures,
@@ -127,7 +127,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [rate for params, rate in rates if params]
         aside = recipe.orbit_weight > 0 and config.warp == "motion"
-        self._eyes = eye_triangles(store.rig)
+        self._eyes = store.rig.eyeballs.any(axis=0)
         # another's texture stays as it is
         self.seen = seen_surface(store, split.train, config.texture_size).to(device) if shared is None else None
         self.orbits = Orbits(store, perceptual, recipe.perceptual_weight, recipe.mask_weight) if aside else None

@@ -64,9 +64,20 @@ def test_a_stopped_refinement_goes_on_as_if_nothing_had_stopped(
         assert said in printed and not out.exists()
     assert "going on in round 1, frame 4" in printed and unfinished.exists()  # three frames of the second try were kept
     monkeypatch.setattr(refine, "where_seen", seen)
-    kept = unfinished.read_bytes()
+    kept, looked, looks = unfinished.read_bytes(), refine.looked, list[int]()
+
+    def look_away(*args):  # type: ignore[no-untyped-def]
+        if len(looks) == 5:
+            raise KeyboardInterrupt
+        looks.append(0)
+        return looked(*args)
+
+    monkeypatch.setattr(refine, "looked", look_away)
+    assert main(["refine", *words, str(out), *twice]) == 130
+    assert "going on in round 2, frame 1" in capsys.readouterr().out
+    monkeypatch.setattr(refine, "looked", looked)
     assert main(["refine", *words, str(out), *twice]) == 0
-    assert "going on in round 2, frame 1" in capsys.readouterr().out and not unfinished.exists()
+    assert "going on in the eyes, frame 4" in capsys.readouterr().out and not unfinished.exists()
     a, b = load_track(whole), load_track(out)
     assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in MOVED)
 

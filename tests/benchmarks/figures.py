@@ -308,8 +308,9 @@ SEQUENCES = (
         "second time on finer mattes), and with `--steady 0.5` 450 steps, 600 with relit paint, 450 with `--orbit 1` "
         "and 300 with `--orbit 0.7`; then with `--start` on the clip tracked with held and smoothed poses, 114 of 650 "
         "steps and on to `--steps 450 --orbit 0.5 --steady 0.5`; then twice more on the clip tracked anew, `--steps "
-        "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; last, twice, "
-        "on the track that `visavis refine` made with the avatar so far, `--steps 400 --orbit 1.5 --steady 0.5",
+        "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; then, twice, on "
+        "the track that `visavis refine` made with the avatar so far, and, once shoulders were as deep as a chest is, "
+        "196 of 400 steps and 400 more with eyes counting for more, all with `--steps 400 --orbit 1.5 --steady 0.5",
     ),
 )
 

@@ -40,12 +40,19 @@ def solve_gaze(
         seen_corners = landmarks[:, CORNERS[eye], :2].astype(np.float64).mean(axis=1)
         seen = seen - (seen_corners - _project(corners, state, target, focal)[0])
         angles = _turn_to(rest, rig.eye_centers[eye].astype(np.float64), seen, state, target, focal)
-        open_frames = np.flatnonzero(state.weights[:, BLINK[eye]] < CLOSED)
-        if len(open_frames):
-            for axis in range(2):
-                angles[:, axis] = np.interp(time_ns, time_ns[open_frames], angles[open_frames, axis])
         result[:, eye] = angles
-    return result.reshape(-1, 4).astype(np.float32)
+    return through_blinks(result.reshape(-1, 4), state.weights, time_ns)
+
+
+def through_blinks(gaze: Floats, weights: Floats, time_ns: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Gaze [N, 4], of an eye that is shut interpolated over time. weights: [N, 52]."""
+    result = gaze.astype(np.float32)
+    for eye in range(2):
+        open_frames = np.flatnonzero(weights[:, BLINK[eye]] < CLOSED)
+        if len(open_frames):
+            for k in (2 * eye, 2 * eye + 1):
+                result[:, k] = np.interp(time_ns, time_ns[open_frames], gaze[open_frames, k])
+    return result
 
 
 def turned(arm: Floats, angles: Floats) -> Floats:

@@ -24,8 +24,9 @@ from models.training.frames import FrameStore
 from tracking.video.direct import Drawing, aligned, rigidity
 from tracking.video.eyes import with_seen_pitch
 from tracking.video.fit import continuous_quaternions
-from tracking.video.gaze import solve_gaze
+from tracking.video.gaze import solve_gaze, through_blinks
 from tracking.video.halfway import Halfway
+from tracking.video.irises import looked
 from tracking.video.observe import Progress
 from tracking.video.personalise import face_shape
 from tracking.video.skull import RIGID
@@ -34,7 +35,7 @@ from tracking.video.solver import FACE, solve_frames
 from tracking.video.stabilise import stabilised_crops
 from tracking.video.synthesis import Seen, Still, draw_told, hold, state_of, still_of, target_of, where_seen
 
-ROUNDS, STEPS = 1, 2
+ROUNDS, STEPS, LOOKS = 1, 2, 2
 NOISE = 2.5  # of the flow at a landmark, % of the inter-ocular distance (solver.NOISE)
 ITERATIONS, SMOOTH_ITERATIONS = 4, 3
 KEEP_EVERY = 100  # frames: a minute's work
@@ -87,7 +88,17 @@ def refine_track(
         )
         seen = []
         keep(Halfway.of(track, turn + 1, seen))
-    return with_seen_pitch(track, video, progress)
+    # last of all: an iris half behind a lid that is not there would be looked for elsewhere
+    gaze = [] if halfway is None else list(halfway.looked)
+    so_far, track = track, with_seen_pitch(track, video, progress)
+    store, still = FrameStore(track, video, network.config.size, rasterize), mean_view(track, network)
+    for k in range(len(gaze), len(track)):
+        draw = functools.partial(drawn_alike, store, network, still, k)
+        gaze.append(looked(rig, camera, track.head(k), draw, LOOKS).gaze)
+        if len(gaze) % KEEP_EVERY == 0 and len(gaze) < len(track):
+            keep(Halfway.of(so_far, rounds, [], gaze))
+        progress("irises", k + 1, len(track))
+    return replace(track, gaze=through_blinks(np.stack(gaze), track.expression, track.time_ns))
 
 
 def mean_view(track: Track, network: AvatarNetwork) -> Still:
