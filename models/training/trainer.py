@@ -127,7 +127,8 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
         self.base_rates = [rate for params, rate in rates if params]
         aside = recipe.orbit_weight > 0 and config.warp == "motion"
-        self._eyes = store.rig.eyeballs.any(axis=0)
+        left, right = store.rig.eyeballs
+        self._eyes = left | right
         # another's texture stays as it is
         self.seen = seen_surface(store, split.train, config.texture_size).to(device) if shared is None else None
         self.orbits = Orbits(store, perceptual, recipe.perceptual_weight, recipe.mask_weight) if aside else None

@@ -78,8 +78,8 @@ NOTES: dict[str, str] = {
     "light showed through around the ears at 30 degrees, and rims of filmed frames stood beside them like ghosts. "
     "Before heads were laid on pictures by what is rigid of them (tracking/video/direct.py), one of the four lay too "
     "far away in a grimace, and the avatar of then lost 3.5 and 5.6 dB at 15 and 30 degrees, its outlines 0.974, "
-    "0.969 and 0.945. At 15 and 30 degrees the light differs from the clip's by more (README); in *views_light* it does "
-    "not.",
+    "0.969 and 0.945. At 15 and 30 degrees the light differs from the clip's by more (README); in *views_light* it "
+    "does not.",
     "ablate_models_d6": _OLD_TRACKS + _ORDER + "The rest keeps the paper's order.",
     "ablate_models_mono": _OLD_TRACKS
     + _ORDER

@@ -19,7 +19,7 @@ def eyes(store: FrameStore) -> np.ndarray:
     """Triangles of the subject with an eyeball: what of its front lies close to where one would be."""
     rig = store.rig
     ball = np.flatnonzero(np.linalg.norm(rig.neutral - rig.eye_centers[0], axis=1) < 0.03)
-    some = replace(rig, regions={**rig.regions, "eye_left": ball.astype(np.int32)}).eyeballs.any(axis=0)
+    some, _ = replace(rig, regions={**rig.regions, "eye_left": ball.astype(np.int32)}).eyeballs
     assert 4 < some.sum() < 0.1 * len(some)
     assert np.isin(rig.triangles[some], ball).all(), "and no lid"
     return some

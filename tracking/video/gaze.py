@@ -44,7 +44,9 @@ def solve_gaze(
     return through_blinks(result.reshape(-1, 4), state.weights, time_ns)
 
 
-def through_blinks(gaze: Floats, weights: Floats, time_ns: NDArray[np.int64]) -> NDArray[np.float32]:
+def through_blinks(
+    gaze: NDArray[np.floating], weights: NDArray[np.floating], time_ns: NDArray[np.int64]
+) -> NDArray[np.float32]:
     """Gaze [N, 4], of an eye that is shut interpolated over time. weights: [N, 52]."""
     result = gaze.astype(np.float32)
     for eye in range(2):
