@@ -35,8 +35,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 HAIR_CM = 1.5
 RINGS = 12  # from the face oval to the top of the neck
-# Height, half width, front, back (cm) of the shoulder rings below the ICT bust. A chest is 25 cm deep (ANSUR II, chest
-# depth, the mean), and most of that lies behind the ears: seen from above, the back is what bounds the shoulders.
+# Height, half width, front, back (cm) of the shoulder rings below the ICT bust. A grown chest is some 25 cm deep, and
+# most of that lies behind the ears: seen from above, the back is what bounds the shoulders.
 BUST = (
     (-15.0, 15.0, 4.5, -13.5),
     (-18.0, 18.8, 6.0, -15.5),

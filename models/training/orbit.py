@@ -7,8 +7,8 @@ a viewer does most. So a frame's own mesh is looked at from aside.
 *Far* aside, beyond what the clip shows, G is to draw the frame's picture moved by the mesh, where the frame shows that
 surface well, and with less weight the texture's colour in the frame's light where it does not; and so is W from G's own
 cache there, lest it undo that. A head is solid: where the mesh stood out from the person, the frame shows background
-there, but seen from aside it is no hole. *Near*, W is to draw from the frame what G draws aside, and from what G draws
-aside the frame, whose truth is known.
+there, but seen from aside it is no hole; nor does the frame's outline stand in what has turned into view. *Near*, W is
+to draw from the frame what G draws aside, and from what G draws aside the frame, whose truth is known.
 """
 
 from __future__ import annotations
