@@ -31,6 +31,10 @@ class Camera:
             [self.cx + self.fx * points[..., 0] / safe, self.cy - self.fy * points[..., 1] / safe, depth], axis=-1
         )
 
+    def unproject(self, x: Array, y: Array, depth: Array) -> Array:
+        """Points [..., 3] in the camera frame at pixels x, y [...] and depth [...] in metres: undoes `project`."""
+        return np.stack([(x - self.cx) * depth / self.fx, -(y - self.cy) * depth / self.fy, -depth], axis=-1)
+
     def projection(self, near: float, far: float) -> Array:
         """GL's projection matrix [4, 4] of the same pinhole: camera frame to clip space, depth in [-1, 1]."""
         m = np.zeros((4, 4))

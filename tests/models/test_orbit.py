@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.network.warp import move
 from models.training.frames import FrameStore, stack_pictures, stack_views
 from models.training.losses import GradientPyramid
 from models.training.orbit import BADLY, BEYOND_MESH, NEAR_DEG, PAINTED, Filmed, Orbits, inner, mended, trust
@@ -68,6 +69,15 @@ def test_only_what_is_deep_within_an_outline_is_inner() -> None:
     expected = torch.zeros_like(coverage)
     expected[..., 22:100, 32:68] = 1
     assert torch.equal(inner(coverage), expected)
+
+
+def test_cracks_are_mended_and_nothing_else() -> None:
+    values = torch.ones(1, 1, 40, 40)
+    values[..., 10:14, :] = 0.2  # four pixels
+    values[..., 25:, :] = 0.4  # and a region of its own
+    expected = torch.ones_like(values)
+    expected[..., 25:, :] = 0.4
+    assert torch.equal(mended(values), expected)
 
 
 def test_what_is_held_from_aside_becomes_like_it(store: FrameStore) -> None:
@@ -136,10 +146,17 @@ def test_a_head_has_no_holes_and_no_ghosts_at_its_rim(store: FrameStore, monkeyp
             assert whole[inner(seen.coverage) > 0].all(), "a hole"
             assert whole[badly].all() or person.all(), "a gap in what has turned into view"
             assert (weight[painted == 1] == PAINTED).all()
+            assert torch.equal(mask[covered], mended(mask)[covered]), "a crack"
             rim = covered & (inner(seen.coverage) == 0) & (shown >= BADLY) & (hidden == 0)
             assert rim.sum() > 20 and (mask[rim].mean() > 0.9) == bool(person.all()), "a rim that the frame shows well"
             if person.all():
                 assert ((painted > 0) == ((hidden > 0) & covered)).all(), "painted though the frame shows it"
+        filmed = Filmed(
+            [frame], view, drawn.cache._replace(mask=view.coverage), drawn.features, stack_pictures([frame])
+        )
+        *_, painted = orbits._wanted(network, seen, drawn.features, [aside], filmed, merged)
+        at_edge = badly & (move(view.coverage, source) >= 0.5) & (move(inner(view.coverage), source) < 0.5)
+        assert at_edge.sum() > 3 and (painted[at_edge] == 1).all(), "the frame's own outline is carried along"
 
 
 def test_two_processes_have_the_losses_of_one(store: FrameStore) -> None:

@@ -128,6 +128,5 @@ def _surface(
     lens = camera.cropped(sample.view.crop)
     z = depth[row, column].astype(np.float64)
     y, x = np.indices(z.shape)
-    at = (np.stack([x, y]) * every + every // 2 + 0.5 - np.array([lens.cx, lens.cy])[:, None, None]) * z
-    points = np.stack([at[0] / lens.fx, -at[1] / lens.fy, -z], axis=-1)
+    points = lens.unproject(x * every + every // 2 + 0.5, y * every + every // 2 + 0.5, z)
     return weight, points.reshape(-1, 3)

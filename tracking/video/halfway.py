@@ -55,8 +55,9 @@ def load_halfway(path: Path, track: Track, made_of: dict[str, str]) -> Halfway |
     tensors, manifest = read_tensor_file(path, KIND, MAX_BYTES)
     if manifest.get("made_of") != made_of:
         return None
-    rounds, frames = manifest.get("rounds"), len(tensors.get("seen.position", ()))
-    looked = tensors.get("looked", np.zeros((0, 4), np.float32))
+    # a damaged one may hold scalars
+    rounds, frames = manifest.get("rounds"), len(np.atleast_1d(tensors.get("seen.position", ())))
+    looked = np.atleast_1d(tensors.get("looked", np.zeros((0, 4), np.float32)))
     wanted = {f"moved.{name}": (getattr(track, name).dtype, getattr(track, name).shape) for name in MOVED}
     if frames:
         wanted |= {f"seen.{name}": (np.dtype(np.float64), (frames, *shape)) for name, shape in SEEN.items()}

@@ -58,9 +58,7 @@ def _step(
         return np.zeros(2)
     row, column = np.nonzero(seen)
     lens, depth = camera.cropped(sample.view.crop), sample.raster.depth[seen].astype(np.float64)
-    points = np.stack(
-        [(column + 0.5 - lens.cx) * depth / lens.fx, -(row + 0.5 - lens.cy) * depth / lens.fy, -depth], axis=-1
-    )
+    points = lens.unproject(column + 0.5, row + 0.5, depth)
     centre = pose.apply(rig.eye_centers[eye].astype(np.float64))
     level = pose @ Pose(np.zeros(3), quaternion_from_euler(float(angles[0]), 0.0))
     axes = np.stack([pose.rotation[:, 1], level.rotation[:, 0]], axis=1)  # yaw about the head's y, then pitch
