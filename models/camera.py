@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.geometry import Array
 
@@ -31,7 +32,7 @@ class Camera:
             [self.cx + self.fx * points[..., 0] / safe, self.cy - self.fy * points[..., 1] / safe, depth], axis=-1
         )
 
-    def unproject(self, x: Array, y: Array, depth: Array) -> Array:
+    def unproject(self, x: NDArray[np.floating], y: NDArray[np.floating], depth: Array) -> Array:
         """Points [..., 3] in the camera frame at pixels x, y [...] and depth [...] in metres: undoes `project`."""
         return np.stack([(x - self.cx) * depth / self.fx, -(y - self.cy) * depth / self.fy, -depth], axis=-1)
 
