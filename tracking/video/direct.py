@@ -127,6 +127,6 @@ def _surface(
     weight = rigid[triangle[row, column]] * np.exp(-((away / EDGE_PX) ** 2))
     lens = camera.cropped(sample.view.crop)
     z = depth[row, column].astype(np.float64)
-    y, x = np.indices(z.shape)
-    points = lens.unproject(x * every + every // 2 + 0.5, y * every + every // 2 + 0.5, z)
+    at = np.indices(z.shape) * every + every // 2 + 0.5
+    points = lens.unproject(at[1], at[0], z)
     return weight, points.reshape(-1, 3)
