@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from models.arkit import ARKIT_INDEX
@@ -21,8 +22,8 @@ FINE = (
 LARGE = ("jawOpen", "mouthPucker", "browInnerUp")
 
 
-def erring_clip(head: VisavisHead) -> tuple[Observations, np.ndarray]:
-    """A clip and its true weights [N, 52]. The landmarks err by some 2 % of the inter-ocular distance, neighbours on
+def erring_clip(head: VisavisHead, focal: float = FOCAL) -> tuple[Observations, np.ndarray]:
+    """A clip, the head about as large with every focal length, and its true weights [N, 52]. The landmarks err by some 2 % of the inter-ocular distance, neighbours on
     the face alike and each frame anew; of fine movements the scores know more than that, of large ones less."""
     rng = np.random.default_rng(7)
     fine, large = ([ARKIT_INDEX[name] for name in names] for names in (FINE, LARGE))
@@ -36,8 +37,9 @@ def erring_clip(head: VisavisHead) -> tuple[Observations, np.ndarray]:
     scores[:, large] = 0.3 * np.clip(truth[:, large] + rng.normal(0, 0.3, (FRAMES, len(large))), 0, 1)
     turn = Rotation.from_rotvec(np.concatenate([0.15 * np.sin(9 * t), 0.35 * np.sin(14 * t), 0 * t], axis=1))
     position = np.concatenate([0.02 * np.sin(4 * t), 0.01 * t, -0.6 + 0.04 * np.cos(6 * t)], axis=1)
+    position[:, 2] *= focal / FOCAL
     shape = face_shape(head.mean)
-    pixels = project(shape, FrameState(turn.as_matrix(), position, truth), FOCAL, np.array([240.0, 240.0]))[0]
+    pixels = project(shape, FrameState(turn.as_matrix(), position, truth), focal, np.array([240.0, 240.0]))[0]
     inter_ocular = float(np.linalg.norm(pixels[:, 33] - pixels[:, 263], axis=-1).mean())
     apart = np.linalg.norm(shape.neutral[:, None] - shape.neutral[None], axis=-1)
     alike = np.linalg.cholesky(np.exp(-((apart / 0.02) ** 2)) + 1e-6 * np.eye(FACE))
@@ -55,6 +57,13 @@ def erring_clip(head: VisavisHead) -> tuple[Observations, np.ndarray]:
 
 def follows(found: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> list[float]:
     return [float(np.corrcoef(found[:, k], truth[:, k])[0, 1]) for k in (ARKIT_INDEX[name] for name in names)]
+
+
+@pytest.mark.parametrize("focal", [380.0, 1050.0])  # an uncropped webcam's, and a tight crop's
+def test_the_focal_length_is_seen_not_supposed(focal: float) -> None:
+    head = VisavisHead()
+    seen, _ = erring_clip(head, focal)
+    assert fit_clip(head, seen, 480, 480, lambda *_: None).camera.fx == pytest.approx(focal, rel=0.2)
 
 
 def test_weights_follow_the_better_of_scores_and_landmarks() -> None:

@@ -26,7 +26,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Track, Path, Path
     video = require_shared("data/video/d6.mp4")
     folder = tmp_path_factory.mktemp("tracked")
     out, preview = folder / "d6.track", folder / "d6.preview.mp4"
-    words = (video, "-o", out, "--preview", preview, "--frames", 36, "--face-model", FACE_MODEL)
+    words = (video, "-o", out, "--preview", preview, "--frames", 60, "--face-model", FACE_MODEL)
     assert run(*words) == 0
     return load_track(out), out, preview
 
@@ -34,8 +34,8 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Track, Path, Path
 def test_mesh_lies_on_the_face_and_repeats_are_dropped(tracked: tuple[Track, Path, Path]) -> None:
     track, path, _ = tracked
     repeated = track.statistics["repeated"]
-    assert {7, 19, 25, 31} <= set(repeated)  # every sixth frame of this clip repeats the one before
-    assert len(track) + len(repeated) == track.video.frames_total == 36 and len(repeated) <= 7
+    assert {7, 19, 25, 31, 37, 43, 49, 55} <= set(repeated)  # every sixth frame of this clip repeats the one before
+    assert len(track) + len(repeated) == track.video.frames_total == 60 and len(repeated) <= 11
     assert np.median(track.error_percent) < 0.5
     assert track.video.locate(path).name == "d6.mp4"
     distances = []
@@ -58,8 +58,8 @@ def test_motion_is_followed_without_damping(tracked: tuple[Track, Path, Path]) -
     ours = np.diff(drawn, axis=0).reshape(-1)
     theirs = np.diff(track.landmarks[:, :468].astype(float), axis=0).reshape(-1)
     gain = (ours @ theirs) / (theirs @ theirs)
-    assert 0.9 < gain < 1.05  # a second of video personalises little; a filter would leave about 0.6
-    assert np.corrcoef(ours, theirs)[0, 1] > 0.97
+    assert 0.91 < gain < 1.05  # two seconds of video personalise little; a filter would leave about 0.6
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.975
 
 
 def test_irises_lie_where_they_were_seen(tracked: tuple[Track, Path, Path]) -> None:
@@ -83,7 +83,7 @@ def test_matte_plate_crop_and_preview(tracked: tuple[Track, Path, Path]) -> None
     assert np.ptp(track.crop[:, 2]) / track.crop[0, 2] < 0.2
     with av.open(str(preview)) as container:
         frames = list(container.decode(video=0))
-    assert len(frames) == 36 and frames[0].format.name == "yuv420p"
+    assert len(frames) == 60 and frames[0].format.name == "yuv420p"
     green = frames[0].to_ndarray(format="rgb24").astype(int)
     assert ((green[..., 1] - green[..., 0] > 25).mean()) > 0.02  # the face's wireframe
 

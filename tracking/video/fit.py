@@ -36,12 +36,13 @@ from tracking.video.solver import (
 )
 from tracking.video.steady import steadied
 
-# Of the longer side. Selfie cameras and webcams are 0.7 to 0.9, a head-and-shoulders crop of theirs 1.2 to 2. The prior
-# decides: on a rendered clip (384 px, in truth 698) the error is 0.192 % of the inter-ocular distance with 465, 544 and
-# 698 px alike and 0.193 % with 900, since a deeper face in nearer view looks the same. Rotations are off by 1.5, 1.1,
-# 0.65 and 0.57 degrees then, the face's surface by 2.6, 2.8, 3.4 and 4.2 mm: who knows the focal length should give it.
-DEFAULT_FOCAL = 1.3
-FOCAL_SIGMA = 0.2  # of its logarithm
+# Of the longer side. Selfie cameras and webcams are 0.7 to 0.9, a head-and-shoulders crop of theirs 1.2 to 2. A deeper
+# face in nearer view looks nearly the same, so that the prior may help but must not decide: with landmarks of the
+# rendered *mono* (384 px, MediaPipe's errors kept) carried to cameras of 420, 550, 700, 815 and 1000 px, a sigma of 0.6
+# finds 456, 573, 683, 750 and 835, one of 0.2 about 1.3 only 474, 523, 558, 576 and 596; rotations are off by 0.89
+# degrees in the mean then, not 1.10. Crops of real videos (d6, d9, address) come out at 1.7 to 2.1, 0.56 to 1.04 m away.
+DEFAULT_FOCAL = 1.5
+FOCAL_SIGMA = 0.6  # of its logarithm
 SHARED_FRAMES = 48
 # How far off the landmarks a shape may be, % of the inter-ocular distance: of the pooled shape, then of the subject's
 # own from round to round. Begun too tight, weights would take up what is the neutral face's. It is never taken to be
