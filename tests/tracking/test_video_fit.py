@@ -23,8 +23,9 @@ LARGE = ("jawOpen", "mouthPucker", "browInnerUp")
 
 
 def erring_clip(head: VisavisHead, focal: float = FOCAL) -> tuple[Observations, np.ndarray]:
-    """A clip, the head about as large with every focal length, and its true weights [N, 52]. The landmarks err by some 2 % of the inter-ocular distance, neighbours on
-    the face alike and each frame anew; of fine movements the scores know more than that, of large ones less."""
+    """A clip, the head about as large with every focal length, and its true weights [N, 52]. The landmarks err by some
+    2 % of the inter-ocular distance, neighbours on the face alike and each frame anew; of fine movements the scores
+    know more than that, of large ones less."""
     rng = np.random.default_rng(7)
     fine, large = ([ARKIT_INDEX[name] for name in names] for names in (FINE, LARGE))
     t = np.linspace(0, 1, FRAMES)[:, None]

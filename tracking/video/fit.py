@@ -40,7 +40,7 @@ from tracking.video.steady import steadied
 # face in nearer view looks nearly the same, so that the prior may help but must not decide: with landmarks of the
 # rendered *mono* (384 px, MediaPipe's errors kept) carried to cameras of 420, 550, 700, 815 and 1000 px, a sigma of 0.6
 # finds 456, 573, 683, 750 and 835, one of 0.2 about 1.3 only 474, 523, 558, 576 and 596; rotations are off by 0.89
-# degrees in the mean then, not 1.10. Crops of real videos (d6, d9, address) come out at 1.7 to 2.1, 0.56 to 1.04 m away.
+# degrees in the mean then, not 1.10. Crops of real videos (d6, d9, address) come out at 1.7 to 2.1, 0.56 to 1 m away.
 DEFAULT_FOCAL = 1.5
 FOCAL_SIGMA = 0.6  # of its logarithm
 SHARED_FRAMES = 48
