@@ -198,18 +198,21 @@ def matte_overlap(track: Track, shoot: Shoot, camera: ShootCamera) -> dict[str, 
     }
 
 
-def gaze_gains(track: Track, shoot: Shoot) -> dict[str, float]:
-    """By how much the eyes turn in the track when they turn by one in truth, while both are open (if ever); least
-    squares."""
+def gaze_followed(track: Track, shoot: Shoot) -> dict[str, dict[str, float]]:
+    """How the track's eyes follow the true ones while both are open (if ever), per axis: by how much they turn when
+    those turn by one ("gain", least squares), and how far off they are, degrees, each eye's median offset aside, since
+    where an eye looks straight ahead is a convention."""
     moments = track.frame_index.astype(np.int64)
     true, expression = np.stack([shoot.head(int(i)).gaze for i in moments]), shoot.expression[moments]
     wide = (expression[:, list(BLINK)] < WIDE_OPEN).all(axis=1)
     wide |= not wide.any()
-    gains = {}
+    found = {}
     for axis, name in enumerate(("yaw", "pitch")):
         told, is_ = (g[wide, axis::2] - g[wide, axis::2].mean(axis=0) for g in (track.gaze, true))
-        gains[name] = round(float((told * is_).sum() / max((is_**2).sum(), 1e-12)), 3)
-    return gains
+        error = np.degrees(told - is_)
+        gain = round(float((told * is_).sum() / max((is_**2).sum(), 1e-12)), 3)
+        found[name] = {"gain": gain, **_spread(np.abs(error - np.median(error, axis=0)))}
+    return found
 
 
 def _weights(estimated: Array, true: Array) -> dict[str, Any]:
@@ -314,7 +317,7 @@ def accuracy(config: AccuracyConfig) -> dict[str, Any]:
         "camera": camera.name,
         "focal_px": {"track": round(track.camera.fx, 2), "truth": round(camera.camera.fx, 2)},
         "tracked": measure(track_estimate(track), shoot, camera, track.frame_index.astype(np.int64)),
-        "gaze_gain": gaze_gains(track, shoot),
+        "gaze": gaze_followed(track, shoot),
     }
     if shoot.pictures:
         report["mattes"] = matte_overlap(track, shoot, camera)
@@ -344,8 +347,9 @@ def print_table(report: dict[str, Any]) -> None:
     if "mattes" in report:
         overlap = ", ".join(f"{row['iou']:.3f} {name} ({row['frames']})" for name, row in report["mattes"].items())
         print(f"mattes, IoU with the truth's: {overlap}")
-    gain = report["gaze_gain"]
-    print(f"eyes turn by {gain['yaw']:.2f} of the truth sideways, by {gain['pitch']:.2f} up and down")
+    for axis, row in report["gaze"].items():
+        off = f"{row['median']:.2f}, {row['p95']:.2f} degrees off"
+        print(f"eyes, {axis}: turn by {row['gain']:.2f} of the truth, {off}")
     sides = [report[name] for name in NAMES]
     print(f"{'':26}{''.join(f'{name:>20}' for name in NAMES.values())}   (median, 95th percentile)")
     for key, name in ROWS.items():

@@ -147,7 +147,6 @@ def tracking() -> list[str]:
         return []
     report = load("tracking_mono")
     refined = load("tracking_refined")
-    gaze = refined["gaze_gain"]
     sides = {label: report[name] for name, label in NAMES.items()}
     sides = {"tracked": sides.pop("tracked"), "refined": refined["tracked"], **sides}
     lines = [
@@ -176,13 +175,21 @@ def tracking() -> list[str]:
         "fit makes of landmarks without any error, the truth's own as one camera sees them, and *focal "
         "length*: knowing that too. No better detector would give this fit more.",
         "",
-        f"The refined track's eyes turn by {gaze['yaw']:.2f} of the truth sideways and by {gaze['pitch']:.2f} up and "
-        "down, where both are open.",
+        f"The refined track's eyes turn, where both are open, {_eyes(refined)}; before refining {_eyes(report)}.",
         "",
         f"The track's mattes and the true ones overlap by (IoU) {overlap.replace('all frames', 'frames')} "
         "(the same command, with the shoot's pictures).",
     ]
     return [*lines, ""]
+
+
+def _eyes(report: dict[str, Any]) -> str:
+    yaw, pitch = (report["gaze"][axis] for axis in ("yaw", "pitch"))
+    return (
+        f"by {yaw['gain']:.2f} of the truth sideways and by {pitch['gain']:.2f} up and down, "
+        f"{yaw['median']:.1f} and {pitch['median']:.1f} degrees off (95th percentile {yaw['p95']:.1f} and "
+        f"{pitch['p95']:.1f})"
+    )
 
 
 def speed() -> list[str]:
@@ -310,7 +317,8 @@ SEQUENCES = (
         "steps and on to `--steps 450 --orbit 0.5 --steady 0.5`; then twice more on the clip tracked anew, `--steps "
         "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; then, twice, on "
         "the track that `visavis refine` made with the avatar so far, and, once shoulders were as deep as a chest is, "
-        "196 of 400 steps and 400 more with eyes counting for more, all with `--steps 400 --orbit 1.5 --steady 0.5",
+        "196 of 400 steps and 400 more with eyes counting for more, all with `--steps 400 --orbit 1.5 --steady 0.5`, "
+        "and, tracked and refined anew with a focal length that is seen, `--steps 450 --orbit 1.5 --steady 0.5",
     ),
 )
 

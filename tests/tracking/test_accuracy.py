@@ -15,7 +15,7 @@ from models.geometry import Pose, quaternion_from_euler, quaternion_to_matrix
 from models.shoot_file import Shoot
 from models.track_file import Mattes, VideoSource, save_track
 from tests.assets.stand_in_shoot import MOVING, exact_track, film_stand_in
-from tracking.accuracy import Estimate, detect, gaze_gains, main, matte_overlap, measure, track_estimate
+from tracking.accuracy import Estimate, detect, gaze_followed, main, matte_overlap, measure, track_estimate
 from tracking.video import known_head
 from tracking.video.known_head import follow_known_head
 from tracking.video.landmarks import Face
@@ -82,13 +82,16 @@ def test_errors_are_told_for_what_they_are(made: Shoot) -> None:
 
 def test_eyes_that_turn_too_little_are_told(made: Shoot) -> None:
     true = exact_track(made)
-    assert gaze_gains(true, made) == {"yaw": 1.0, "pitch": 1.0}
+    exact = {"gain": 1.0, "median": 0.0, "p95": 0.0, "mean": 0.0}
+    assert gaze_followed(true, made) == {"yaw": exact, "pitch": exact}
     shut = made.expression[:, ARKIT_INDEX["eyeBlinkLeft"]] > 0.4
     lazy = replace(
         true, gaze=true.gaze * np.array([1, 0.5, 1, 0.5], np.float32) + np.array([0.1, 0, -0.2, 0], np.float32)
     )
     lazy.gaze[shut] = 3  # what nobody sees does not count
-    assert gaze_gains(lazy, made) == {"yaw": 1.0, "pitch": 0.5}
+    found = gaze_followed(lazy, made)
+    assert found["yaw"]["gain"] == 1 and found["pitch"]["gain"] == 0.5
+    assert found["yaw"]["p95"] < 1e-3 < 0.1 < found["pitch"]["median"] < found["pitch"]["p95"]
 
 
 def test_mattes_are_measured_at_the_truths_size(made: Shoot) -> None:
@@ -193,7 +196,7 @@ def test_the_command_prints_all_that_it_measures(
     assert known["rotation_degrees"]["median"] < report["mediapipe_alone"]["rotation_degrees"]["median"]
     assert known != guessed
     shown = capsys.readouterr().out
-    assert report["gaze_gain"]["pitch"] == 1 and "sideways, by 1.00 up and down" in shown
+    assert report["gaze"]["pitch"]["gain"] == 1 and "yaw: turn by 1.00 of the truth, 0.00, 0.00 degrees off" in shown
     assert all(name in shown for name in ("MediaPipe alone", "true landmarks", "and focal length"))
     truth = film_stand_in(tmp_path, len(made), pictures=False)
     assert main([str(tmp_path / "a.track"), str(truth.folder), "--json", str(out)]) == 0
