@@ -99,8 +99,8 @@ NOTES: dict[str, str] = {
     "views_13": "On the face, as tracked, G loses 0.6 dB against the front at 15 degrees and 3.3 at 30 (gates: 2, 4), "
     "its outlines are 0.977, 0.975 and 0.946 (gates: 0.97 in front, 0.94 at 30 degrees). With a focal length of 636 px "
     "instead of 778 (in truth 815) the face had 26.53, 26.08 and 23.65 dB, not 27.15, 26.56 and 23.82, and outlines "
-    "were 0.971, 0.970 and 0.947; with shoulders less deep than a chest is besides, 0.966, 0.971 and 0.942. A row has the cameras of all heights. 6 moments (`shoot views "
-    "--frames 6`); the same with 60 differ in which ones they are.",
+    "were 0.971, 0.970 and 0.947; with shoulders less deep than a chest is besides, 0.966, 0.971 and 0.942. A row has "
+    "the cameras of all heights. 6 moments (`shoot views --frames 6`); the same with 60 differ in which ones they are.",
     "views_mono": _BEFORE + "The clip's own camera, 84 of its 1000 frames: how well the mask keeps the true outline.",
 }
 
