@@ -25,14 +25,14 @@ from renderer.raster import make_rasterizer
 from tracking.video.stabilise import stabilised_crops
 
 FPS = 30.0
-DISTANCE_M = 0.6
+DISTANCE = 0.6 / 636.4  # metres per pixel of focal length: the head about as large as it was filmed
 
 
 def film_avatar(folder: Path, avatar: Avatar, frames: int) -> Track:
     """Writes drawn.mp4 into `folder`; the track of its `frames` frames from the performance's begin."""
     camera, some = avatar.camera, slice(0, frames)
     shot = avatar.performance
-    rest = Pose(np.array([0.0, 0.0, -DISTANCE_M]), np.array([0.0, 0.0, 0.0, 1.0]))
+    rest = Pose(np.array([0.0, 0.0, -DISTANCE * camera.fx]), np.array([0.0, 0.0, 0.0, 1.0]))
     poses = [rest @ Pose(*of) for of in zip(shot.position[some], shot.orientation[some], strict=True)]
     position = np.stack([pose.position for pose in poses])
     segment = np.zeros(frames, np.int32)

@@ -317,8 +317,7 @@ SEQUENCES = (
         "steps and on to `--steps 450 --orbit 0.5 --steady 0.5`; then twice more on the clip tracked anew, `--steps "
         "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; then, twice, on "
         "the track that `visavis refine` made with the avatar so far, and, once shoulders were as deep as a chest is, "
-        "196 of 400 steps and 400 more with eyes counting for more, all with `--steps 400 --orbit 1.5 --steady 0.5`, "
-        "and, tracked and refined anew with a focal length that is seen, `--steps 450 --orbit 1.5 --steady 0.5",
+        "196 of 400 steps and 400 more with eyes counting for more, all with `--steps 400 --orbit 1.5 --steady 0.5",
     ),
 )
 
