@@ -147,6 +147,7 @@ def tracking() -> list[str]:
         return []
     report = load("tracking_mono")
     refined = load("tracking_refined")
+    focal = report["focal_px"]
     sides = {label: report[name] for name, label in NAMES.items()}
     sides = {"tracked": sides.pop("tracked"), "refined": refined["tracked"], **sides}
     lines = [
@@ -171,7 +172,9 @@ def tracking() -> list[str]:
     )
     lines += [
         "",
-        "*Refined*: by `visavis refine`, whose avatar had seen 92 % of these frames. *True landmarks*: what the same "
+        f"Focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f}. The bundled avatar learned on an earlier "
+        "track, whose focal length was 636 px. *Refined*: by `visavis refine` with that avatar, which had seen 92 % of "
+        "these frames. *True landmarks*: what the same "
         "fit makes of landmarks without any error, the truth's own as one camera sees them, and *focal "
         "length*: knowing that too. No better detector would give this fit more.",
         "",
