@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from assets import BUNDLED_AVATAR, asset_path
+from models.avatar_file import load_avatar
 from tracking.accuracy import NAMES, ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,7 +149,7 @@ def tracking() -> list[str]:
         return []
     report = load("tracking_mono")
     refined = load("tracking_refined")
-    focal = report["focal_px"]
+    focal, learned = report["focal_px"], load_avatar(asset_path(BUNDLED_AVATAR)).camera.fx
     sides = {label: report[name] for name, label in NAMES.items()}
     sides = {"tracked": sides.pop("tracked"), "refined": refined["tracked"], **sides}
     lines = [
@@ -172,9 +174,9 @@ def tracking() -> list[str]:
     )
     lines += [
         "",
-        f"Focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f}. The bundled avatar learned on an earlier "
-        "track, whose focal length was 636 px. *Refined*: by `visavis refine` with that avatar, which had seen 92 % of "
-        "these frames. *True landmarks*: what the same "
+        f"Focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f}; {learned:.0f} px in the track that the "
+        "bundled avatar learned on. *Refined*: by `visavis refine` with that avatar, which had seen 92 % of these "
+        "frames. *True landmarks*: what the same "
         "fit makes of landmarks without any error, the truth's own as one camera sees them, and *focal "
         "length*: knowing that too. No better detector would give this fit more.",
         "",
