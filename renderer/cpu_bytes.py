@@ -105,8 +105,8 @@ class ByteConvolution:
             rounded, self._steps, 1.0, self._zero, *self._geometry, list(given.tensor.shape)
         )
 
-    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """bias: [Cout] float32 in place of the own one."""
+    def __call__(self, x: Tensor, bias: Tensor | None = None, spans: object = None) -> Tensor:
+        """bias: [Cout] float32 in place of the own one. spans: for WinogradConvolution; here everything is made."""
         bias = self.bias if bias is None else bias
         return torch.ops.onednn.qconv2d_pointwise(
             x, 1.0, self._zero, self._weight, self._steps, self._zeros, bias, *self._geometry, 1.0, 0, torch.bfloat16,

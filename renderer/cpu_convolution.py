@@ -56,8 +56,8 @@ class Convolution:
                 self._weight, self._padding, self._stride, (1, 1), 1, shape
             )
 
-    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """bias: [Cout] in place of the own one."""
+    def __call__(self, x: Tensor, bias: Tensor | None = None, spans: object = None) -> Tensor:
+        """bias: [Cout] in place of the own one. spans: for WinogradConvolution; here everything is made."""
         bias = self.bias if bias is None else bias
         if self._prepacked:
             return torch.ops.mkldnn._convolution_pointwise(

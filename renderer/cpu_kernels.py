@@ -1,7 +1,8 @@
 """Compiled kernels around the warp's convolutions on the CPU: texture lookup and the gather of cached features, NHWC.
 
 Their plain twins are models.network.texture.sample_texture and models.network.warp (move, MotionWarp.filled); tests
-hold them together. Channel counts are multiples of `simd.LANES`.
+hold them together. Channel counts are multiples of `simd.LANES`. spans [S / BAND, 2]: between which columns each band
+of rows of the frame is drawn (renderer.extent); elsewhere kernels store what stands for 0.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from renderer.simd import LANES, Number, Values, fold, halves, larger, load, put, splat, store
+from renderer.extent import BAND, Spans
+from renderer.simd import LANES, Number, Values, alphas, fold, halves, larger, load, opaque, put, smaller, splat, store
 
 Floats = NDArray[np.float32]
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
-STRIP = 2  # rows of the half-size picture at a time
+STRIP = BAND // 2  # rows of the half-size picture at a time
 _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 
 
@@ -36,6 +38,23 @@ def lerp(image, at, line, channels, tx, ty):  # type: ignore[no-untyped-def]
     top = splat(_ONE - tx) * load(image, at) + splat(tx) * load(image, at + channels)
     low = splat(_ONE - tx) * load(image, at + line) + splat(tx) * load(image, at + line + channels)
     return splat(_ONE - ty) * top + splat(ty) * low
+
+
+@njit(**OPTIONS)
+def span(spans, i, step):  # type: ignore[no-untyped-def]
+    """Of row i of a picture `step` times smaller than the frame: from which column to which it is drawn."""
+    band = i * step // BAND
+    return spans[band, 0] // step, spans[band, 1] // step
+
+
+@njit(**OPTIONS)
+def blank(out, i, left, right, channel, channels, value):  # type: ignore[no-untyped-def]
+    """The same eight of `value` into `channels` of out [h, w, C] from `channel` on, in row i beyond left..right."""
+    w, stride = out.shape[1], out.shape[2]
+    for begin, end in ((0, left), (right, w)):
+        for j in range(begin, end):
+            for c in range(channel, channel + channels, LANES):
+                store(out, (i * w + j) * stride + c, value)
 
 
 @njit(**OPTIONS)
@@ -60,14 +79,16 @@ def sample_texture(
 
 
 @njit(**OPTIONS)
-def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number, out: Values) -> None:
+def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number, out: Values, spans: Spans) -> None:
     """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], times gain [>= C],
     plus zero, into the first C channels of out [S / step, S / step, >= C]."""
     h, channels = image.shape[0], image.shape[2]
     g, stride = out.shape[1], out.shape[2]
     n, added = np.float32(step * step), splat(zero)
     for i in range(out.shape[0]):
-        for j in range(g):
+        left, right = span(spans, i, step)
+        blank(out, i, left, right, 0, channels, added)
+        for j in range(left, right):
             x, y = _ZERO, _ZERO
             for a in range(i * step, i * step + step):  # the mean is the position of the coarse pixel's centre
                 for b in range(j * step, j * step + step):
@@ -80,12 +101,16 @@ def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number,
 
 
 @njit(**OPTIONS)
-def pool(field: Floats, step: int, gain: Number, zero: Number, out: Values, channel: int) -> None:
+def pool(field: Floats, step: int, gain: Number, zero: Number, out: Values, channel: int, spans: Spans) -> None:
     """Mean of step x step tiles of field [S, S], times gain, plus zero, into out[..., channel]."""
     share = gain / np.float32(step * step)
     for i in range(out.shape[0]):
+        left, right = span(spans, i, step)
         for j in range(out.shape[1]):
             total = _ZERO
+            if j < left or j >= right:
+                put(out, (i * out.shape[1] + j) * out.shape[2] + channel, zero)
+                continue
             for a in range(i * step, i * step + step):
                 for b in range(j * step, j * step + step):
                     total += field[a, b]
@@ -94,8 +119,9 @@ def pool(field: Floats, step: int, gain: Number, zero: Number, out: Values, chan
 
 @njit(**OPTIONS)
 def sample_texture_halved(
-    texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values, channel: int
-) -> None:
+    texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values, channel: int,
+    spans: Spans,
+) -> None:  # fmt: skip
     """As `sample_texture`, averaged over 2 x 2 pixels, into out[..., channel : channel + C] of [S / 2, S / 2, .]."""
     t, channels = texture.shape[0], texture.shape[2]
     g, stride = out.shape[1], out.shape[2]
@@ -103,7 +129,9 @@ def sample_texture_halved(
     fraction = np.empty((4, 2), np.float32)
     added = splat(zero)
     for i in range(out.shape[0]):
-        for j in range(g):
+        left, right = span(spans, i, 2)
+        blank(out, i, left, right, channel, channels, added)
+        for j in range(left, right):
             n = 0
             for p in range(2 * i, 2 * i + 2):
                 for q in range(2 * j, 2 * j + 2):
@@ -134,16 +162,25 @@ def fill(
     zero: Number,
     out: Values,
     channel: int,
+    spans: Spans,
 ) -> None:
     """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2], painted as far as it is hidden [S, S] from
     the first three channels of colour [T, T, C] plus those of light [L, L, C], at uv [S, S, >= 2]. Into filled
     [S, S, 4], and into out [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four
-    of hidden; there the values are multiplied by gain (hidden_gain), and zero is added."""
+    of hidden; there the values are multiplied by gain (hidden_gain), and zero is added. `filled` stays as it is where
+    nothing is drawn."""
     s, t, cells = source.shape[1], colour.shape[0], light.shape[0]
     channels = colour.shape[2]
-    lanes = np.empty(LANES, np.float32)
+    lanes, nothing = np.empty(LANES, np.float32), splat(zero)
     for i in range(0, source.shape[0], 2):
-        for j in range(0, s, 2):
+        left, right = span(spans, i, 1)
+        blank(out, i // 2, left // 2, right // 2, channel, 2 * LANES, nothing)
+        for begin, end in ((0, left), (right, s)):
+            for j in range(begin, end, 2):
+                at = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel + 2 * LANES
+                for n in range(4):
+                    put(out, at + n, zero)
+        for j in range(left, right, 2):
             to = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel
             for row in range(2):
                 y, at = np.uint32(i + row), ((i + row) * s + j) * 4
@@ -182,6 +219,7 @@ def gather_fine(
     zero: Number,
     filled: Floats,
     out: Values,
+    spans: Spans,
 ) -> None:
     """`gather` of F5 [S / 2, S / 2, 8], `sample_texture_halved` and `fill`, row after row: what they write side by side
     is in the core's own cache until it is whole. scale: [C] harmonics; gain [>= 8 + C + 20]: of `out`."""
@@ -191,11 +229,12 @@ def gather_fine(
     for i in range(0, out.shape[0], STRIP):
         j = i + STRIP
         a, b = 2 * i, 2 * j
-        gather(image, source[a:b], 2, gain, zero, out[i:j])
-        sample_texture_halved(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first)
+        here = spans[a // BAND :]
+        gather(image, source[a:b], 2, gain, zero, out[i:j], here)
+        sample_texture_halved(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first, here)
         fill(
             picture, source[a:b], hidden[a:b], colour, light, uv[a:b], filled[a:b], gain[at], gain[at + 16], zero,
-            out[i:j], at,
+            out[i:j], at, here,
         )  # fmt: skip
 
 
@@ -209,14 +248,16 @@ def _moved(picture, source, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values) -> None:
+def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values, spans: Spans) -> None:
     """ReLU of coarse [h, h, C], bilinearly enlarged by two, plus fine [2h, 2h, C], times gain [C]."""
     h, channels = coarse.shape[0], coarse.shape[2]
     near, far, zero = splat(np.float32(0.75)), splat(np.float32(0.25)), splat(_ZERO)
     for i in range(2 * h):
         y0 = i // 2
         y1 = min(y0 + 1, h - 1) if i % 2 else max(y0 - 1, 0)
-        for j in range(2 * h):
+        left, right = span(spans, i, 2)
+        blank(out, i, left, right, 0, channels, zero)
+        for j in range(left, right):
             x0 = j // 2
             x1 = min(x0 + 1, h - 1) if j % 2 else max(x0 - 1, 0)
             a, b = (y0 * h + x0) * channels, (y0 * h + x1) * channels
@@ -229,28 +270,25 @@ def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values) ->
 
 
 @njit(**OPTIONS)
-def finish_warp(filled: Floats, residual: Values, fade: Floats, rgba: NDArray[np.uint8]) -> bool:
+def finish_warp(filled: Floats, residual: Values, fade: Floats, rgba: NDArray[np.uint8], spans: Spans) -> bool:
     """filled [S, S, 4] plus residual [S/2, S/2, 16] (pixel after pixel of each 2 x 2), its alpha times fade [S, S], as
-    premultiplied uint8 rgba [S, S, 4]. Returns whether every residual was a finite number."""
+    premultiplied uint8 rgba [S, S, 4]. Returns whether every residual that was drawn was a finite number."""
     s = filled.shape[0]
-    lanes = np.empty(2 * LANES, np.float32)
-    total = splat(_ZERO)
-    for i in range(s // 2):
-        for j in range(s // 2):
-            at = (i * (s // 2) + j) * 16
-            upper, lower = load(residual, at), load(residual, at + LANES)
-            total = total + upper + lower
-            store(lanes, 0, upper + load(filled, (2 * i * s + 2 * j) * 4))
-            store(lanes, LANES, lower + load(filled, ((2 * i + 1) * s + 2 * j) * 4))
-            for k in range(4):
-                y, x = 2 * i + k // 2, 2 * j + k % 2
-                alpha = min(max(lanes[4 * k + 3], _ZERO), _ONE) * fade[y, x]
-                for c in range(3):
-                    value = min(max(lanes[4 * k + c], _ZERO), _ONE)
-                    rgba[y, x, c] = np.uint8(value * alpha * np.float32(255) + _HALF)
-                rgba[y, x, 3] = np.uint8(alpha * np.float32(255) + _HALF)
+    lanes = np.empty(LANES, np.float32)
+    total, none, most = splat(_ZERO), splat(_ZERO), splat(np.float32(255))
+    for i in range(s):
+        left, right = span(spans, i, 1)
+        for begin, end in ((0, left), (right, s)):
+            for j in range(begin, end, 2):
+                store(rgba, (i * s + j) * 4, none)
+        for j in range(left, right, 2):
+            more, at = load(residual, (i // 2 * s + j + i % 2) * LANES), (i * s + j) * 4
+            total = total + more
+            pair = smaller(larger(more + load(filled, at), none), splat(_ONE))
+            alpha = alphas(pair) * halves(fade[i, j], fade[i, j + 1])
+            store(rgba, at, opaque(pair) * alpha * most)
     store(lanes, 0, total)
-    return np.isfinite(lanes[:LANES].sum())
+    return np.isfinite(lanes.sum())
 
 
 @njit(**OPTIONS)

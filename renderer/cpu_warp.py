@@ -14,6 +14,7 @@ from renderer.cpu_bytes import Largest, LayerInput, convolution_of, padded_chann
 from renderer.cpu_convolution import Activation
 from renderer.cpu_generator import layers_of
 from renderer.cpu_winograd import fastest
+from renderer.extent import Spans
 from renderer.simd import Values, bits_of, nhwc
 
 Floats = NDArray[np.float32]
@@ -56,15 +57,15 @@ class CpuWarp:
         """By name: all that may be kept in bytes."""
         return {"coarse": self.coarse, "fine": self.fine, "joined": self._joined}
 
-    def __call__(self, numbers: Floats) -> Values:
-        """numbers: [9 + 60 + 60], `models.network.warp.change_of_view`. Returns the residual [S/2, S/2, 16], until the
-        next call."""
+    def __call__(self, numbers: Floats, spans: Spans) -> Values:
+        """numbers: [9 + 60 + 60], `models.network.warp.change_of_view`; spans: where it is wanted (renderer.extent).
+        Returns the residual [S/2, S/2, 16], until the next call."""
         kernels.two_layers(numbers, *self.change, self.changes)
         w = len(self.changes) // 2
-        q = self._coarse_to_fine(self._coarse(self.changes[:w]))
-        fine = self._fine(self.changes[w:])
-        kernels.enlarge_add_relu(nhwc(q), nhwc(fine), self._joined.gain, self._joined.bits)
-        return nhwc(self._residual(self._joined.tensor))
+        q = self._coarse_to_fine(self._coarse(self.changes[:w], spans), None, spans)
+        fine = self._fine(self.changes[w:], spans)
+        kernels.enlarge_add_relu(nhwc(q), nhwc(fine), self._joined.gain, self._joined.bits, spans)
+        return nhwc(self._residual(self._joined.tensor, None, spans))
 
 
 class _Branch:
@@ -79,6 +80,6 @@ class _Branch:
         self._own: Floats = conv.bias.detach().float().numpy().copy()
         self._bias = torch.empty(len(self._own), dtype=torch.float32 if given.in_bytes else dtype)
 
-    def __call__(self, change: Floats) -> Tensor:
+    def __call__(self, change: Floats, spans: Spans) -> Tensor:
         kernels.add_into(self._own, change, bits_of(self._bias))
-        return self._conv(self._given.tensor, self._bias)
+        return self._conv(self._given.tensor, self._bias, spans)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from renderer.cpu_convolution import Activation, Convolution
-from renderer.cpu_kernels import OPTIONS
+from renderer.cpu_kernels import OPTIONS, blank, span
+from renderer.extent import BAND, Spans, whole
 from renderer.simd import LANES, Number, bits_of, larger, load, splat, spread, store
 
 Floats = NDArray[np.float32]
@@ -86,40 +87,69 @@ class WinogradConvolution:
         self._rows: Floats = np.zeros((3, POINTS, width // TILE, channels), np.float32)
         self._products: Floats = np.empty((POINTS, width // TILE, OUT), np.float32)
         self._out = torch.empty(1, height, width, OUT)
+        self._everywhere = whole(BAND * -(-height // BAND))
+        self._everywhere[:, 1] = width
 
-    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x: [1, Cin, height, width], channels last. bias: [16] in place of the own one."""
+    def __call__(self, x: Tensor, bias: Tensor | None = None, spans: Spans | None = None) -> Tensor:
+        """x: [1, Cin, height, width], channels last. bias: [16] in place of the own one. spans: where it is wanted
+        (renderer.extent), of a frame that is a whole number of times larger; elsewhere 0 comes out."""
         bias = self.bias if bias is None else bias
+        step = 1 if spans is None else len(spans) * BAND // x.shape[2]
+        spans = self._everywhere if spans is None else spans
         least = np.float32(0 if self._activation == "relu" else -np.inf)
         pixels = bits_of(x.permute(0, 2, 3, 1))[0]
-        convolve(pixels, self._weight, bits_of(bias), least, self._rows, self._products, bits_of(self._out)[0])
+        convolve(
+            pixels, self._weight, bits_of(bias), least, self._rows, self._products, bits_of(self._out)[0], spans, step
+        )
         return self._out.permute(0, 3, 1, 2)
 
 
 @njit(**OPTIONS)
 def convolve(
-    x: Floats, weight: Floats, bias: Floats, least: Number, rows: Floats, products: Floats, out: Floats
-) -> None:
-    """x [h, w, C], 0 beyond its borders; weight [6, 3, <= C, 16], bias [16] -> out [h, w, 16], not below `least`.
-    Scratch: rows [3, 6, w / 4, C], the input's last three rows, transformed; products [6, w / 4, 16]."""
-    h = x.shape[0]
+    x: Floats, weight: Floats, bias: Floats, least: Number, rows: Floats, products: Floats, out: Floats, spans: Spans,
+    step: int,
+) -> None:  # fmt: skip
+    """x [h, w, C], 0 beyond its borders; weight [6, 3, <= C, 16], bias [16] -> out [h, w, 16], not below `least`, and 0
+    beyond spans, which are of a frame `step` times larger. Scratch: rows [3, 6, w / 4, C], the input's last three rows,
+    transformed; products [6, w / 4, 16]."""
+    h, tiles = x.shape[0], x.shape[1] // TILE
+    nothing = splat(_ZERO)
     for i in range(-1, h):
         if i + 1 < h:
-            _transform(x, i + 1, rows)
+            first, end = tiles, 0
+            for k in range(max(i, 0), min(i + 3, h)):  # the rows that it enters
+                begins, ends = _tiles(spans, k, step, tiles)
+                if begins < ends:
+                    first, end = min(first, begins), max(end, ends)
+            _transform(x, i + 1, first, end, rows)
         if i >= 0:
-            for p in range(POINTS):
-                _multiply(rows, weight, i, h, p, products)
-            _finish(products, bias, least, i, out)
+            first, end = _tiles(spans, i, step, tiles)
+            blank(out, i, first * TILE, end * TILE, 0, OUT, nothing)
+            if first < end:
+                for p in range(POINTS):
+                    _multiply(rows, weight, i, h, p, first, end, products)
+                _finish(products, bias, least, i, first, end, out)
 
 
 @njit(**OPTIONS)
-def _transform(x, i, rows):  # type: ignore[no-untyped-def]
-    """Row i, into rows[i % 3]: the six sums to multiply of each tile's six pixels, from the one left of it on."""
+def _tiles(spans, i, step, tiles):  # type: ignore[no-untyped-def]
+    """From which tile of output row i to which: none, or as many as are made together at least."""
+    left, right = span(spans, i, step)
+    if left >= right:
+        return 0, 0
+    first = min(left // TILE, tiles - BESIDE)
+    return first, max(-(-right // TILE), first + BESIDE)
+
+
+@njit(**OPTIONS)
+def _transform(x, i, first, end, rows):  # type: ignore[no-untyped-def]
+    """Row i, tiles first..end, into rows[i % 3]: the six sums to multiply of each tile's six pixels, from the one left
+    of it on."""
     w, channels = x.shape[1], x.shape[2]
     tiles = w // TILE
     apart = tiles * channels  # from one product's sums to the next one's
     two, four, five, nothing = splat(_TWO), splat(_FOUR), splat(_FIVE), splat(_ZERO)
-    for t in range(tiles):
+    for t in range(first, end):
         for c in range(0, channels, LANES):
             at = (i * w + TILE * t) * channels + c
             d0 = load(x, at - channels) if t > 0 else nothing
@@ -138,11 +168,11 @@ def _transform(x, i, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _multiply(rows, weight, i, h, p, products):  # type: ignore[no-untyped-def]
-    """Product p of all tiles of output row i: over three rows of the input and all channels."""
+def _multiply(rows, weight, i, h, p, begin, end, products):  # type: ignore[no-untyped-def]
+    """Product p of tiles begin..end of output row i: over three rows of the input and all channels."""
     tiles, n, used = rows.shape[2], rows.shape[3], weight.shape[2]
-    for block in range(-(-tiles // BESIDE)):
-        first = min(block * BESIDE, tiles - BESIDE)  # the last block does some tiles again
+    for block in range(-(-(end - begin) // BESIDE)):
+        first = min(begin + block * BESIDE, end - BESIDE)  # the last block does some tiles again
         a0 = a1 = a2 = a3 = a4 = a5 = b0 = b1 = b2 = b3 = b4 = b5 = splat(_ZERO)
         for row in range(max(i - 1, 0), min(i + 2, h)):
             at = ((row % 3 * POINTS + p) * tiles + first) * n
@@ -169,12 +199,12 @@ def _multiply(rows, weight, i, h, p, products):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _finish(products, bias, least, i, out):  # type: ignore[no-untyped-def]
-    """Output row i from its products."""
+def _finish(products, bias, least, i, first, end, out):  # type: ignore[no-untyped-def]
+    """Tiles first..end of output row i from their products."""
     tiles = products.shape[1]
     apart = tiles * OUT
     two, four, eight, lowest = splat(_TWO), splat(_FOUR), splat(_EIGHT), splat(least)
-    for t in range(tiles):
+    for t in range(first, end):
         for c in (0, LANES):
             at = t * OUT + c
             m1, m2 = load(products, at + apart), load(products, at + 2 * apart)

@@ -32,6 +32,7 @@ from renderer.cpu_view import ViewStage, angle_degrees, harmonics, limits_of
 from renderer.cpu_warp import CpuWarp
 from renderer.engine import MOTION_ATTRIBUTES, Geometry, GeometryStage, Timer, device_name
 from renderer.engine_protocol import CacheEntry, WarpOutput
+from renderer.extent import drawn_spans, opaque_tiles, whole
 from renderer.fade import bust_fade
 from renderer.messages import ViewRequest
 from renderer.relief import relief
@@ -40,7 +41,8 @@ from renderer.simd import LANES, Values, bits_of
 Floats = NDArray[np.float32]
 
 MEASURED_SIZE = 256  # pixels, at most: what layers hold hardly depends on it
-_ANGLES = tuple(np.radians((-25.0, 0.0, 25.0, -10.0, 10.0, 0.0, -25.0, 25.0)).tolist())  # round the head, one a moment
+# round the head, one a moment: from eight of them one lively face in thirty came out at 45.7 dB, from sixteen at 50.5
+_ANGLES = 2 * tuple(np.radians((-25.0, 0.0, 25.0, -10.0, 10.0, 0.0, -25.0, 25.0)).tolist())
 _AWAY_M = 0.6
 _CAMERA = Camera(700.0, 700.0, 256.0, 256.0, 512, 512)
 
@@ -57,11 +59,12 @@ def unknown_to_kernels(config: NetworkConfig) -> str:
 
 
 class _Features(NamedTuple):
-    """What a CacheEntry holds. light: as `cached_light` returns it."""
+    """What a CacheEntry holds. light: as `cached_light` returns it; tiles: `opaque_tiles`."""
 
     geometry: Geometry
     generated: Generated
     light: Floats
+    tiles: NDArray[np.bool_]
 
 
 class CpuEngine:
@@ -103,6 +106,7 @@ class CpuEngine:
         self._fade = bust_fade(s)
         self._filled: Floats = np.empty((s, s, 4), np.float32)
         self._field = empty_field(s)
+        self.spans = whole(s)  # what the last warp drew
         self._raster = empty_raster(s, s, MOTION_ATTRIBUTES)
 
     @property
@@ -128,24 +132,25 @@ class CpuEngine:
         if not np.isfinite(generated.picture.sum()):
             raise FloatingPointError("G returned NaN")
         light = cached_light(generated.picture, self.texture, raster.attributes, raster.triangle)
-        return CacheEntry(request, _Features(geometry, generated, light))
+        return CacheEntry(request, _Features(geometry, generated, light, opaque_tiles(generated.picture)))
 
     @torch.inference_mode()
     def warp(self, cache: CacheEntry, request: ViewRequest) -> WarpOutput:
         timer = Timer()
-        cached_geometry, cached, light = cast(_Features, cache.features)
+        cached_geometry, cached, light, tiles = cast(_Features, cache.features)
         geometry = self.geometry(request, cached_geometry, self._raster)
         timer.lap("raster")
         depth = relief(geometry.raster.depth)
         source, hidden = self.geometry.motion(geometry, cached_geometry, self._field)
         timer.lap("motion")
         sh = self._told(geometry.view)
+        drawn_spans(tiles, source, geometry.raster.triangle, self.spans)
         self._gather(cached, light, geometry, source, hidden, self._scale)
         timer.lap("gather")
         state, cached_state = geometry.view.state, cached_geometry.view.state
-        residual = self.corrector(np.concatenate([sh, state, state - cached_state]))  # as change_of_view
+        residual = self.corrector(np.concatenate([sh, state, state - cached_state]), self.spans)  # as change_of_view
         rgba = np.empty((self.size, self.size, 4), np.uint8)
-        finite = kernels.finish_warp(self._filled, residual, self._fade, rgba)
+        finite = kernels.finish_warp(self._filled, residual, self._fade, rgba, self.spans)
         timer.lap("warp")
         degrees = angle_degrees(cached_geometry.view, geometry.view)
         return WarpOutput(rgba, geometry.view.crop, degrees, bool(finite), timer.durations, depth)
@@ -156,11 +161,11 @@ class CpuEngine:
         """Fills the inputs of the corrector, and the picture that it corrects."""
         coarse, fine = self.corrector.coarse, self.corrector.fine
         raster, hidden_at = geometry.raster, cached.coarse.shape[2]
-        kernels.gather(cached.coarse, source, 4, coarse.gain, coarse.zero, coarse.bits)
-        kernels.pool(hidden, 4, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at)
+        kernels.gather(cached.coarse, source, 4, coarse.gain, coarse.zero, coarse.bits, self.spans)
+        kernels.pool(hidden, 4, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at, self.spans)
         kernels.gather_fine(
             cached.fine, self.texture, cached.picture, self.colour, light, source, hidden, raster.attributes,
-            raster.triangle, scale, fine.gain, fine.zero, self._filled, fine.bits,
+            raster.triangle, scale, fine.gain, fine.zero, self._filled, fine.bits, self.spans,
         )  # fmt: skip
 
     def close(self) -> None:

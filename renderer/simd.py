@@ -163,6 +163,28 @@ def fold(typingctx, a, b):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def alphas(typingctx, a):  # type: ignore[no-untyped-def]
+    """Two pixels, rgb and alpha each: their alphas, four times each."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(_INTS, [3] * 4 + [7] * 4))
+
+    return vector(vector), generate
+
+
+@intrinsic
+def opaque(typingctx, a):  # type: ignore[no-untyped-def]
+    """Two pixels, rgb and alpha each, with an alpha of 1."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        ones = ir.Constant(_FLOATS, [1.0] * LANES)
+        mask = [k + LANES if k % 4 == 3 else k for k in range(LANES)]
+        return builder.shuffle_vector(args[0], ones, ir.Constant(_INTS, mask))
+
+    return vector(vector), generate
+
+
+@intrinsic
 def load(typingctx, array, index):  # type: ignore[no-untyped-def]
     """Eight elements from `index`."""
 
@@ -228,5 +250,15 @@ def larger(typingctx, a, b):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[1], args[0])
+
+    return vector(vector, vector), generate
+
+
+@intrinsic
+def smaller(typingctx, a, b):  # type: ignore[no-untyped-def]
+    """Lane by lane; NaN in `a` stays."""
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[1], args[0])
 
     return vector(vector, vector), generate

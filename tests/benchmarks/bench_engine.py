@@ -103,7 +103,7 @@ def networks_alone(engine: CpuEngine) -> dict[str, float]:
     start = time.perf_counter()
     engine.generator(numbers[:N_EXPRESSIONS])
     middle = time.perf_counter()
-    engine.corrector(numbers)
+    engine.corrector(numbers, engine.spans)
     end = time.perf_counter()
     return {"networks.G": 1e3 * (middle - start), "networks.W": 1e3 * (end - middle)}
 

@@ -24,6 +24,7 @@ from models.network.warp import STATE_SIZE, MotionWarp
 from renderer.bench.samples import DISTANCE, request_at
 from renderer.cpu_warp import CpuWarp
 from renderer.engine_cpu import CpuEngine, measured, sample_views
+from renderer.extent import whole
 
 TOUCHED = 2  # of 255
 TILES = (32, 64, 128)  # pixels; powers of two that divide the picture
@@ -54,7 +55,7 @@ def main() -> None:
         for turn in range(-10, TURNS):
             for side, corrector in correctors.items():
                 start = time.perf_counter()
-                corrector(numbers)
+                corrector(numbers, whole(side))
                 if turn >= 0:
                     times[side].append(1e3 * (time.perf_counter() - start))
     rows = {}

@@ -1,5 +1,6 @@
 """Weights laid out beforehand change nothing but the time."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,24 @@ def test_half_of_the_products_give_the_same_sums(
         assert (out - plain).abs().max() < 1e-5 * plain.abs().max()
     x[0, 0, 0, 0] = torch.nan
     assert not fast(x).isfinite().all(), "a network that lost its numbers is to be seen"
+
+
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_only_what_is_wanted_is_multiplied(activation: Activation) -> None:
+    """Spans of a frame twice as large; the narrow ones are fewer tiles than are made together."""
+    height, width = 20, 48
+    spans = np.array([[0, 96], [40, 56], [0, 0], [80, 96], [0, 8]], np.int32)
+    conv = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(False)
+    fast = WinogradConvolution(conv, height, width, activation=activation)
+    x = torch.randn(1, height, width, 16).permute(0, 3, 1, 2)
+    plain = fast(x).clone()
+    fast(torch.full_like(x, 1e30))  # what stands in its scratch must not be seen
+    part = fast(x, spans=spans)
+    wanted = torch.zeros(height, width, dtype=torch.bool)
+    for band, (left, right) in enumerate(spans.tolist()):
+        wanted[4 * band : 4 * band + 4, left // 2 : right // 2] = True
+    torch.testing.assert_close(part[..., wanted], plain[..., wanted], atol=0, rtol=0)
+    assert (part[..., 8:12, :] == 0).all() and (part[..., 4:8, :16] == 0).all() and wanted.sum() < wanted.numel() / 2
 
 
 def test_channels_without_weights_are_not_multiplied() -> None:

@@ -13,10 +13,12 @@ from models.network.texture import sample_texture
 from models.network.warp import Cache, MotionWarp, Target, halve_field, move
 from renderer import cpu_kernels as kernels
 from renderer import cpu_light
+from renderer.extent import whole
 from renderer.simd import bits_of
 
 S, C = 32, 16
 ONES, ONE, ZERO = np.ones(C, np.float32), np.float32(1), np.float32(0)
+ALL = whole(S)
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
@@ -58,7 +60,7 @@ def test_light_of_the_cached_view(size: int, dtype: torch.dtype) -> None:
 def test_gather_moves_features(step: int, dtype: torch.dtype) -> None:
     image, field = torch.from_numpy(random(S // step, S // step, C)).to(dtype), torch.from_numpy(source())
     out = torch.full((S // step, S // step, C + 8), -1.0, dtype=dtype)
-    kernels.gather(bits_of(image), field.numpy(), step, ONES, ZERO, bits_of(out))
+    kernels.gather(bits_of(image), field.numpy(), step, ONES, ZERO, bits_of(out), ALL)
     pooled = field[None]
     for _ in range(step // 2):
         pooled = halve_field(pooled)
@@ -72,7 +74,7 @@ def test_gather_moves_features(step: int, dtype: torch.dtype) -> None:
 def test_pool_is_the_mean_of_tiles(step: int) -> None:
     hidden = (random(S, S) > 0.7).astype(np.float32)
     out = np.full((S // step, S // step, 8), -1.0, np.float32)
-    kernels.pool(hidden, step, ONE, ZERO, out, 5)
+    kernels.pool(hidden, step, ONE, ZERO, out, 5, ALL)
     expected = F.avg_pool2d(torch.from_numpy(hidden)[None, None], step)[0, 0].numpy()
     np.testing.assert_allclose(out[..., 5], expected, atol=1e-6)
     assert (np.delete(out, 5, axis=2) == -1).all()
@@ -86,7 +88,7 @@ def test_texture_at_full_and_half_size() -> None:
     plain = plain * torch.from_numpy(scale)[:, None, None]
     full, half = np.empty((S, S, C), np.float32), np.full((S // 2, S // 2, C + 8), -1.0, np.float32)
     kernels.sample_texture(texture, uv.clip(0, 1), triangle, scale, ZERO, full)
-    kernels.sample_texture_halved(texture, uv.clip(0, 1), triangle, scale, ZERO, half, 8)
+    kernels.sample_texture_halved(texture, uv.clip(0, 1), triangle, scale, ZERO, half, 8, ALL)
     np.testing.assert_allclose(full, nhwc(plain), atol=1e-5)
     np.testing.assert_allclose(half[..., 8:], nhwc(F.avg_pool2d(plain, 2)), atol=1e-5)
     assert (half[..., :8] == -1).all()
@@ -98,7 +100,7 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
     filled = np.empty((S, S, 4), np.float32)
     out = np.full((S // 2, S // 2, 32), -1.0, np.float32)
-    kernels.fill(picture, field, hidden, texture, light, uv, filled, ONE, ONE, ZERO, out, 8)
+    kernels.fill(picture, field, hidden, texture, light, uv, filled, ONE, ONE, ZERO, out, 8, ALL)
 
     warp = MotionWarp(NetworkConfig(size=64, width=8, texture_size=64, warp_width=8))
     empty, everywhere = torch.empty(0), torch.ones(1, 1, S, S)
@@ -126,7 +128,7 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
 def test_enlarging_adds_and_rectifies() -> None:
     coarse, fine = random(S, S, C) - 0.5, random(2 * S, 2 * S, C) - 0.5
     out = np.empty_like(fine)
-    kernels.enlarge_add_relu(coarse, fine, ONES, out)
+    kernels.enlarge_add_relu(coarse, fine, ONES, out, whole(4 * S))
     plain = F.relu(F.interpolate(nchw(coarse), scale_factor=2, mode="bilinear", align_corners=False) + nchw(fine))
     np.testing.assert_allclose(out, nhwc(plain), atol=1e-5)
 
@@ -135,14 +137,14 @@ def test_the_finished_frame_is_premultiplied_and_says_whether_it_is_finite() -> 
     filled, fade = random(S, S, 4), random(S, S, seed=6)
     residual = random(S // 2, S // 2, 16, seed=7) - 0.5
     rgba = np.empty((S, S, 4), np.uint8)
-    assert kernels.finish_warp(filled, residual, fade, rgba)
+    assert kernels.finish_warp(filled, residual, fade, rgba, ALL)
     added = filled + residual.reshape(S // 2, S // 2, 2, 2, 4).transpose(0, 2, 1, 3, 4).reshape(S, S, 4)
     added = added.clip(0, 1)
     alpha = added[..., 3:] * fade[..., None]
     expected = np.concatenate([added[..., :3] * alpha, alpha], -1) * 255
     np.testing.assert_allclose(rgba, expected, atol=0.51)
     residual[3, 4, 5] = np.nan
-    assert not kernels.finish_warp(filled, residual, fade, rgba)
+    assert not kernels.finish_warp(filled, residual, fade, rgba, ALL)
 
 
 @pytest.mark.parametrize("out_of", [np.float32, np.uint8])
@@ -158,14 +160,50 @@ def test_rows_at_a_time_are_the_whole(out_of: type) -> None:
     out, filled = np.zeros((rows, S // 2, 32 + C), out_of), np.zeros((2 * rows, S, 4), np.float32)
     kernels.gather_fine(
         image, texture, picture, colour, light, field[:end], hidden[:end], uv[:end], triangle[:end], scale, gain, zero,
-        filled, out,
+        filled, out, ALL,
     )  # fmt: skip
     plain, whole = np.zeros((S // 2, S // 2, 32 + C), out_of), np.zeros((S, S, 4), np.float32)
-    kernels.gather(image, field, 2, gain, zero, plain)
-    kernels.sample_texture_halved(texture, uv, triangle, scale * gain[8 : 8 + C], zero, plain, 8)
+    kernels.gather(image, field, 2, gain, zero, plain, ALL)
+    kernels.sample_texture_halved(texture, uv, triangle, scale * gain[8 : 8 + C], zero, plain, 8, ALL)
     at = 8 + C
-    kernels.fill(picture, field, hidden, colour, light, uv, whole, gain[at], gain[at + 16], zero, plain, at)
+    kernels.fill(picture, field, hidden, colour, light, uv, whole, gain[at], gain[at + 16], zero, plain, at, ALL)
     assert np.array_equal(out, plain[:rows]) and np.array_equal(filled, whole[: 2 * rows]) and out.std() > 1
+
+
+@pytest.mark.parametrize("out_of", [np.float32, np.uint8])
+def test_beyond_the_spans_nothing_is_drawn(out_of: type) -> None:
+    """Inside them each kernel makes what it makes of a whole frame."""
+    image, texture, picture = random(S // 2, S // 2, 8), random(48, 48, C), random(S, S, 4)
+    colour, light, uv, field = random(48, 48, 8), random(8, 8, 8, seed=7), random(S, S, 4), source()
+    triangle = np.where(random(S, S, seed=4) > 0.3, 7, -1).astype(np.int32)
+    hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
+    scale, gain, zero = random(C, seed=3), (random(40 + C, seed=6) * 80 + 20).astype(np.float32), np.float32(3)
+    quarter, half = random(S // 4, S // 4, C), random(S // 2, S // 2, C) - np.float32(0.5)
+    fade, residual = random(S, S, seed=6), random(S // 2, S // 2, 16, seed=7)
+    picture_out, filled = np.zeros((S, S, 4), np.uint8), np.zeros((S, S, 4), np.float32)
+
+    def drawn(spans: np.ndarray) -> list[np.ndarray]:
+        coarse, fine = np.full((S // 4, S // 4, 16), 9, out_of), np.full((S // 2, S // 2, 32 + C), 9, out_of)
+        joined = np.full((S // 2, S // 2, C), 9, out_of)
+        kernels.gather(image, field, 4, gain, zero, coarse, spans)
+        kernels.pool(hidden, 4, gain[8], zero, coarse, 8, spans)
+        kernels.gather_fine(
+            image, texture, picture, colour, light, field, hidden, uv, triangle, scale, gain, zero, filled, fine, spans
+        )
+        kernels.enlarge_add_relu(quarter, half, gain, joined, spans)
+        picture_out[:] = 9
+        kernels.finish_warp(filled, residual, fade, picture_out, spans)
+        return [coarse[..., :9], fine[..., : 28 + C], joined, picture_out.copy()]
+
+    spans = np.array([[8, 24], [0, 8], [16, 32], [0, 0]], np.int32)
+    for whole_one, part, empty in zip(drawn(ALL), drawn(spans), (zero, zero, 0, 0), strict=True):
+        step = S // len(part)
+        inside = np.zeros((S, S), bool)
+        for band, (left, right) in enumerate(spans):
+            inside[8 * band : 8 * band + 8, left:right] = True
+        inside = inside[::step, ::step]
+        np.testing.assert_array_equal(part[inside], whole_one[inside])
+        assert (part[~inside] == empty).all() and whole_one.std() > 0.1
 
 
 def in_bytes(values: np.ndarray, gain: Any, zero: Any) -> np.ndarray:
@@ -187,12 +225,12 @@ def test_bytes_hold_what_floats_hold() -> None:
         halved, moved = np.zeros((S // 2, S // 2, C), out_of), np.zeros((S // 2, S // 2, C), out_of)
         pooled, filled = np.zeros((S // 2, S // 2, 8), out_of), np.zeros((S // 2, S // 2, 24), out_of)
         kernels.sample_texture(texture, uv, triangle, scale * gain, zero, full)
-        kernels.sample_texture_halved(texture, uv, triangle, scale * gain, zero, halved, 0)
-        kernels.gather(image, field, 2, gain, zero, moved)
-        kernels.pool(hidden, 2, gain[0], zero, pooled, 5)
+        kernels.sample_texture_halved(texture, uv, triangle, scale * gain, zero, halved, 0, ALL)
+        kernels.gather(image, field, 2, gain, zero, moved, ALL)
+        kernels.pool(hidden, 2, gain[0], zero, pooled, 5, ALL)
         scratch = np.empty((S, S, 4), np.float32)
-        kernels.fill(picture, field, hidden, colour, light, uv, scratch, gain[0], gain[1], zero, filled, 0)
-        kernels.enlarge_add_relu(coarse, fine, gain, joined)
+        kernels.fill(picture, field, hidden, colour, light, uv, scratch, gain[0], gain[1], zero, filled, 0, ALL)
+        kernels.enlarge_add_relu(coarse, fine, gain, joined, whole(2 * S))
         return {"full": full, "halved": halved, "moved": moved, "pooled": pooled, "filled": filled, "joined": joined}
 
     floats, bytes_ = drawn(np.float32, ONES, ZERO), drawn(np.uint8, gain, zero)

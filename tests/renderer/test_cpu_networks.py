@@ -13,6 +13,7 @@ from renderer import cpu_generator_kernels as kernels
 from renderer.cpu_generator import CpuGenerator, Norm, folded, layers_of, unfolded_detail
 from renderer.cpu_kernels import two_layers
 from renderer.cpu_warp import CpuWarp
+from renderer.extent import whole
 from renderer.simd import floats_of
 from tests.renderer.small import CONFIG
 
@@ -152,7 +153,7 @@ def test_warp_is_its_twin(name: str, dtype: torch.dtype) -> None:
     )
     for buffer, values in ((fast.coarse, coarse), (fast.fine, pixel_after_pixel)):
         buffer.tensor[:, : values.shape[1]] = values
-    residual = fast(change_of_view(sh, state, cached)[0].numpy())
+    residual = fast(change_of_view(sh, state, cached)[0].numpy(), whole(s))
     mine = (
         torch.from_numpy(floats_of(residual))
         .reshape(s // 2, s // 2, 2, 2, 4)

@@ -91,6 +91,20 @@ def test_int8_holds_for_moments_that_were_not_measured() -> None:
         assert decibels(a.rgba, b.rgba) > 46, i
 
 
+def test_where_a_warp_does_not_draw_nothing_is_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    avatar, size = load_avatar(bundled_avatar()), 256
+    engine, left_out = CpuEngine(avatar, size, torch.float32), []
+    for i, ahead in ((40, 1), (300, 4), (520, 8), (800, 2)):
+        cache, request = engine.build_cache(performed_at(avatar, i)), performed_at(avatar, i + ahead)
+        part = engine.warp(cache, request).rgba.astype(int)
+        left_out.append(1 - np.ptp(engine.spans, axis=1).mean() / size)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine_cpu, "drawn_spans", lambda *given: given[-1].__setitem__(slice(None), (0, size)))
+            all_of_it = engine.warp(cache, request).rgba.astype(int)
+        assert np.abs(part - all_of_it).max() <= 3 and decibels(part, all_of_it) > 55
+    assert min(left_out) > 0.2 and max(left_out) < 0.6
+
+
 def test_numbers_that_are_not_finite_are_not_put_into_bytes(track: Track) -> None:
     for layer in ("up.2.conv.weight", "down.0.conv.bias"):
         broken = untrained_avatar(track, CONFIG)
