@@ -59,7 +59,7 @@ def drawn_spans(tiles: NDArray[np.bool_], source: Floats, triangle: NDArray[np.i
 def drawn_spans_plain(picture: Floats, source: Floats, triangle: NDArray[np.int32]) -> Spans:
     """The plain numpy twin of `opaque_tiles` and `drawn_spans`."""
     n = len(picture) // BAND
-    tiles = (picture[..., 3].reshape(n, BAND, n, BAND) > LEAST_ALPHA).any(axis=(1, 3))
+    tiles = np.any(picture[..., 3].reshape(n, BAND, n, BAND) > LEAST_ALPHA, axis=(1, 3))
     column, row = (source * n).astype(int).clip(0, n - 1).transpose(2, 0, 1)
     pixels = np.logical_or(tiles[row, column], triangle >= 0).reshape(n, BAND, n, BAND)
     shown = np.pad(pixels[:, [1, BAND - 2]][..., [1, BAND - 2]].any(axis=(1, 3)), MARGIN)
