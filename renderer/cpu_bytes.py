@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from renderer import cpu_dot
 from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_dot import DotConvolution
 from renderer.cpu_winograd import WinogradConvolution, fastest
 from renderer.simd import LANES, Values, bits_of, floats_of
 
@@ -61,6 +63,10 @@ class LayerInput:
         memory = torch.full((1, h, w, channels), float(self.zero)).to(dtype)
         self.tensor = memory.permute(0, 3, 1, 2)
         self.bits: Values = bits_of(memory)[0]
+
+    def hold(self, tensor: Tensor) -> None:
+        """What another layer returned, in place of memory of its own."""
+        self.tensor, self.bits = tensor, bits_of(tensor.permute(0, 2, 3, 1))[0]
 
     @property
     def in_bytes(self) -> bool:
@@ -121,11 +127,19 @@ def convolution_of(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     activation: Activation = "none",
-) -> Convolution | WinogradConvolution | ByteConvolution:
-    """`conv`'s arithmetic on `given`: int8 where that is kept in bytes, else in `dtype`."""
+    into: LayerInput | None = None,
+) -> Convolution | WinogradConvolution | ByteConvolution | DotConvolution:
+    """`conv`'s arithmetic on `given`: int8 where that is kept in bytes, else in `dtype`. into: where to put what comes
+    out; in bytes only if `given` is and `cpu_dot.fits`."""
+    _, channels, h, w = given.tensor.shape
+    if given.in_bytes and cpu_dot.fits(conv, w, channels):
+        own = conv.bias if bias is None else bias
+        assert own is not None and conv.padding_mode == "zeros"
+        rounded, steps = quantised(conv.weight if weight is None else weight, given.gain)
+        held = (into.tensor, into.gain) if into is not None and into.in_bytes else None
+        return DotConvolution(rounded, steps, own.detach().float(), int(given.zero), h, w, activation, held)
     if given.in_bytes:
         return ByteConvolution(conv, given, weight, bias, activation)
-    _, _, h, w = given.tensor.shape
     return fastest(conv, h, w, dtype, weight, bias, activation)
 
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.network.warp import MotionWarp
+from renderer import cpu_dot
 from renderer import cpu_kernels as kernels
 from renderer.cpu_bytes import Largest, LayerInput, convolution_of, padded_channels
 from renderer.cpu_convolution import Activation
 from renderer.cpu_generator import layers_of
-from renderer.cpu_winograd import fastest
 from renderer.extent import Spans
 from renderer.simd import Values, bits_of, nhwc
 
@@ -45,9 +45,11 @@ class CpuWarp:
         self.coarse = LayerInput(q, q, padded_channels(coarse_weight.shape[1]), dtype, held.get("coarse"))
         self.fine = LayerInput(h, h, padded_channels(weight.shape[1]), dtype, fine)
         self._joined = LayerInput(h, h, w, dtype, held.get("joined"), signed=False)
-        self._coarse = _Branch(warp.coarse, self.coarse, coarse_weight, dtype, "relu")
+        kept = held.get("between") if cpu_dot.fits(warp.coarse, q, self.coarse.tensor.shape[1]) else None
+        self._between = LayerInput(q, q, w, dtype, kept, signed=False)
+        self._coarse = _Branch(warp.coarse, self.coarse, coarse_weight, dtype, "relu", self._between)
         self._fine = _Branch(warp.fine, self.fine, weight, dtype, "none")
-        self._coarse_to_fine = fastest(warp.coarse_to_fine, q, q, dtype)
+        self._coarse_to_fine = convolution_of(self._between, warp.coarse_to_fine, dtype)
         assert warp.residual.bias is not None
         in_order = warp.residual.weight.detach()[_PIXEL_ORDER], warp.residual.bias.detach()[_PIXEL_ORDER]
         self._residual = convolution_of(self._joined, warp.residual, dtype, *in_order)
@@ -55,14 +57,15 @@ class CpuWarp:
     @property
     def inputs(self) -> dict[str, LayerInput]:
         """By name: all that may be kept in bytes."""
-        return {"coarse": self.coarse, "fine": self.fine, "joined": self._joined}
+        return {"coarse": self.coarse, "between": self._between, "fine": self.fine, "joined": self._joined}
 
     def __call__(self, numbers: Floats, spans: Spans) -> Values:
         """numbers: [9 + 60 + 60], `models.network.warp.change_of_view`; spans: where it is wanted (renderer.extent).
         Returns the residual [S/2, S/2, 16], until the next call."""
         kernels.two_layers(numbers, *self.change, self.changes)
         w = len(self.changes) // 2
-        q = self._coarse_to_fine(self._coarse(self.changes[:w], spans), None, spans)
+        self._between.hold(self._coarse(self.changes[:w], spans))
+        q = self._coarse_to_fine(self._between.tensor, None, spans)
         fine = self._fine(self.changes[w:], spans)
         kernels.enlarge_add_relu(nhwc(q), nhwc(fine), self._joined.gain, self._joined.bits, spans)
         return nhwc(self._residual(self._joined.tensor, None, spans))
@@ -72,11 +75,12 @@ class _Branch:
     """A convolution of one of the inputs, whose bias is told the change of view."""
 
     def __init__(
-        self, conv: nn.Conv2d, given: LayerInput, weight: Tensor, dtype: torch.dtype, activation: Activation
-    ) -> None:
+        self, conv: nn.Conv2d, given: LayerInput, weight: Tensor, dtype: torch.dtype, activation: Activation,
+        into: LayerInput | None = None,
+    ) -> None:  # fmt: skip
         assert conv.bias is not None
         padded = F.pad(weight, (0, 0, 0, 0, 0, given.tensor.shape[1] - weight.shape[1]))
-        self._given, self._conv = given, convolution_of(given, conv, dtype, padded, activation=activation)
+        self._given, self._conv = given, convolution_of(given, conv, dtype, padded, activation=activation, into=into)
         self._own: Floats = conv.bias.detach().float().numpy().copy()
         self._bias = torch.empty(len(self._own), dtype=torch.float32 if given.in_bytes else dtype)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from renderer.cpu_convolution import Activation, Convolution
 from renderer.cpu_kernels import OPTIONS, blank, span
-from renderer.extent import BAND, Spans, whole
+from renderer.extent import BAND, Spans, everywhere
 from renderer.simd import LANES, Number, bits_of, larger, load, splat, spread, store
 
 Floats = NDArray[np.float32]
@@ -87,8 +87,7 @@ class WinogradConvolution:
         self._rows: Floats = np.zeros((3, POINTS, width // TILE, channels), np.float32)
         self._products: Floats = np.empty((POINTS, width // TILE, OUT), np.float32)
         self._out = torch.empty(1, height, width, OUT)
-        self._everywhere = whole(BAND * -(-height // BAND))
-        self._everywhere[:, 1] = width
+        self._everywhere = everywhere(height, width)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None, spans: Spans | None = None) -> Tensor:
         """x: [1, Cin, height, width], channels last. bias: [16] in place of the own one. spans: where it is wanted

@@ -71,9 +71,14 @@ def drawn_spans_plain(picture: Floats, source: Floats, triangle: NDArray[np.int3
     return spans
 
 
+def everywhere(height: int, width: int) -> Spans:
+    """Of a picture that is drawn to its edges."""
+    return np.tile(np.array([0, width], np.int32), (-(-height // BAND), 1))
+
+
 def whole(size: int) -> Spans:
     """Of a frame that is drawn to its edges."""
-    return np.tile(np.array([0, size], np.int32), (size // BAND, 1))
+    return everywhere(size, size)
 
 
 @njit(cache=True, nogil=True)

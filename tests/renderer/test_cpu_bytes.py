@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from renderer import cpu_dot
 from renderer.cpu_bytes import ByteConvolution, LayerInput, Product, convolution_of, quantised
-from renderer.cpu_convolution import Convolution
+from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_dot import DotConvolution
 from renderer.simd import floats_of
 
 SIGNS = {"signed": True, "not negative": False}
@@ -42,6 +44,57 @@ def test_convolution_in_bytes(signed: bool, padding: int) -> None:
     other, relu = torch.randn(24), convolution_of(layer, conv, torch.bfloat16, activation="relu")
     expected = F.relu(F.conv2d(held, conv.weight, other, 2, padding))
     assert (relu(layer.tensor, other).float() - expected).square().mean().sqrt() < 0.02 * expected.std()
+
+
+@pytest.mark.needs("int8")
+@pytest.mark.needs("vnni")
+@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize(("signed", "h", "w", "channels"), [(True, 12, 20, 48), (False, 5, 9, 8), (True, 1, 8, 16)])
+@torch.inference_mode()
+def test_products_of_our_own_are_onednns(signed: bool, h: int, w: int, channels: int, activation: Activation) -> None:
+    layer, _ = given(signed, h, w, channels)
+    conv = nn.Conv2d(channels, 16, 3, padding=1)
+    fast = convolution_of(layer, conv, torch.bfloat16, activation=activation)
+    plain = ByteConvolution(conv, layer, activation=activation)
+    assert isinstance(fast, DotConvolution)
+    for bias in (None, torch.randn(16)):
+        expected = plain(layer.tensor, bias)
+        out = fast(layer.tensor, bias)
+        torch.testing.assert_close(out, expected, atol=1e-2 * float(expected.float().std()), rtol=2**-7)
+        assert out.std() > 0.1 and out.permute(0, 2, 3, 1).is_contiguous()
+
+
+@pytest.mark.needs("int8")
+@pytest.mark.needs("vnni")
+@torch.inference_mode()
+def test_only_what_is_wanted_is_summed_and_kept_in_bytes() -> None:
+    layer, _ = given(True, 20, 48)
+    conv = nn.Conv2d(16, 16, 3, padding=1)
+    plain = convolution_of(layer, conv, torch.bfloat16, activation="relu")(layer.tensor)
+    kept = LayerInput(20, 48, 16, torch.bfloat16, plain.float().amax(dim=(0, 2, 3)).numpy(), signed=False)
+    fast = convolution_of(layer, conv, torch.bfloat16, activation="relu", into=kept)
+    assert isinstance(fast, DotConvolution)
+    kept.tensor.fill_(9)
+    spans = np.array([[0, 96], [40, 56], [0, 0], [80, 96], [0, 8]], np.int32)  # of a frame twice as large
+    kept.hold(fast(layer.tensor, spans=spans))
+    wanted = torch.zeros(20, 48, dtype=torch.bool)
+    for band, (left, right) in enumerate(spans.tolist()):
+        wanted[4 * band : 4 * band + 4, left // 2 : right // 2] = True
+    held = torch.from_numpy((kept.bits - kept.zero) / kept.gain).permute(2, 0, 1)
+    error = (held - plain[0].float()).abs() * torch.from_numpy(kept.gain)[:, None, None]
+    assert error[:, wanted].max() < 2, "in steps; what comes out of the plain one is rounded to bfloat16"
+    assert (kept.tensor[0, :, 8:12] == 0).all() and (kept.tensor[0, :, 4:8, :16] == 0).all()
+
+
+@torch.inference_mode()
+def test_elsewhere_onednn_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_dot, "has_dot", lambda: False)
+    assert not cpu_dot.fits(nn.Conv2d(16, 16, 3, padding=1), 32, 16)
+    monkeypatch.setattr(cpu_dot, "has_dot", lambda: True)
+    assert cpu_dot.fits(nn.Conv2d(16, 16, 3, padding=1), 32, 16)
+    for other in (nn.Conv2d(16, 24, 3, padding=1), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 4, 2, 1)):
+        assert not cpu_dot.fits(other, 32, 16)
+    assert not cpu_dot.fits(nn.Conv2d(6, 16, 3, padding=1), 32, 6)
 
 
 @torch.inference_mode()

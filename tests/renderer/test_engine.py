@@ -72,7 +72,9 @@ def test_int8_draws_what_the_plain_engine_draws(avatar: Avatar, request_at: Call
     largest = measured(half, sample_views(avatar))
     assert largest is not None
     fast = CpuEngine(avatar, dtype=torch.bfloat16, largest=largest)
-    assert fast.device.endswith(", int8") and all(given.in_bytes for given in fast.inputs.values())
+    assert fast.device.endswith(", int8")
+    # what is between two layers only where products are our own (renderer.cpu_dot)
+    assert all(given.in_bytes for name, given in fast.inputs.items() if name != "between")
     for cached, shown in ((3, 3), (3, 8), (12, 5)):
         a = plain.warp(plain.build_cache(request_at(cached)), request_at(shown))
         b = fast.warp(fast.build_cache(request_at(cached)), request_at(shown))
@@ -86,6 +88,7 @@ def test_int8_holds_for_moments_that_were_not_measured() -> None:
     avatar = load_avatar(bundled_avatar())
     plain, half = CpuEngine(avatar, 256, torch.float32), CpuEngine(avatar, 256, torch.bfloat16)
     fast = CpuEngine(avatar, 256, torch.bfloat16, largest=measured(half, sample_views(avatar)))
+    assert all(given.in_bytes for given in fast.inputs.values())
     for i in range(0, 900, 30):
         a, b = (e.warp(e.build_cache(performed_at(avatar, i)), performed_at(avatar, i + 2)) for e in (plain, fast))
         assert decibels(a.rgba, b.rgba) > 46, i
