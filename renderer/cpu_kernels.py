@@ -19,7 +19,7 @@ from renderer.simd import LANES, Number, Values, alphas, fold, halves, larger, l
 Floats = NDArray[np.float32]
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}}
 STRIP = BAND // 2  # rows of the half-size picture at a time
-_ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+_ONE, _HALF, _ZERO, _NEXT = np.float32(1), np.float32(0.5), np.float32(0), np.uint32(1)
 
 
 @njit(**OPTIONS)
@@ -80,24 +80,29 @@ def sample_texture(
 
 @njit(**OPTIONS)
 def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number, out: Values, spans: Spans) -> None:
-    """Moves cached features: image [h, h, C] sampled at the `step`-fold pooled source [S, S, 2], times gain [>= C],
-    plus zero, into the first C channels of out [S / step, S / step, >= C]."""
-    h, channels = image.shape[0], image.shape[2]
+    """Moves cached features: image [h, h, C] sampled at the `step`-fold (2 or 4) pooled source [S, S, 2], times gain
+    [>= C], plus zero, into the first C channels of out [S / step, S / step, >= C]."""
+    h, channels, line = image.shape[0], image.shape[2], 2 * source.shape[1]
     g, stride = out.shape[1], out.shape[2]
-    n, added = np.float32(step * step), splat(zero)
+    share, added = np.float32(1 / (step * step)), splat(zero)
+    sums, together = np.empty(LANES, np.float32), np.uint32(4 // step)  # four pixels' x and y are a vector
     for i in range(out.shape[0]):
         left, right = span(spans, i, step)
         blank(out, i, left, right, 0, channels, added)
-        for j in range(left, right):
-            x, y = _ZERO, _ZERO
-            for a in range(i * step, i * step + step):  # the mean is the position of the coarse pixel's centre
-                for b in range(j * step, j * step + step):
-                    x += source[a, b, 0]
-                    y += source[a, b, 1]
-            x0, y0, tx, ty = corner(x / n, y / n, h, h)
-            at, to = (y0 * h + x0) * channels, (i * g + j) * stride
-            for c in range(0, channels, LANES):
-                store(out, to + c, load(gain, c) * lerp(image, at + c, h * channels, channels, tx, ty) + added)
+        for j in range(left, right, together):
+            rows = load(source, i * step * line + j * step * 2)
+            for a in range(i * step + 1, i * step + step):
+                rows = rows + load(source, a * line + j * step * 2)
+            store(sums, 0, rows)
+            for k in range(together):
+                x, y = _ZERO, _ZERO
+                for b in range(k * step, k * step + step):  # the mean is the position of the coarse pixel's centre
+                    x += sums[np.uint32(2 * b)]
+                    y += sums[np.uint32(2 * b + 1)]
+                x0, y0, tx, ty = corner(x * share, y * share, h, h)
+                at, to = (y0 * h + x0) * channels, (i * g + j + k) * stride
+                for c in range(0, channels, LANES):
+                    store(out, to + c, load(gain, c) * lerp(image, at + c, h * channels, channels, tx, ty) + added)
 
 
 @njit(**OPTIONS)
@@ -182,11 +187,17 @@ def fill(
                     put(out, at + n, zero)
         for j in range(left, right, 2):
             to = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel
+            y, x = np.uint32(i), np.uint32(j)
+            seen = hidden[y, x] + hidden[y, x + _NEXT] + hidden[y + _NEXT, x] + hidden[y + _NEXT, x + _NEXT] == 0
             for row in range(2):
                 y, at = np.uint32(i + row), ((i + row) * s + j) * 4
                 pair = fold(_moved(picture, source, y, np.uint32(j)), _moved(picture, source, y, np.uint32(j + 1)))
                 store(filled, at, pair)
-                store(out, to + 8 * row, pair * splat(gain) + splat(zero))
+                store(out, to + 8 * row, pair * splat(gain) + nothing)
+                if seen:  # as nearly everywhere
+                    put(out, to + 16 + 2 * row, zero)
+                    put(out, to + 17 + 2 * row, zero)
+                    continue
                 for x in (np.uint32(j), np.uint32(j + 1)):
                     seen_not = hidden[y, x]
                     put(out, to + 16 + 2 * row + (x - j), seen_not * hidden_gain + zero)

@@ -17,6 +17,7 @@ from models.network.warp import MotionWarp
 from renderer.engine import GeometryStage, check_device, make_engine
 from renderer.gpu.engine import GpuEngine
 from renderer.messages import ViewRequest
+from renderer.relief import relief
 
 WARM_UP = 3  # compiling, first buffers
 DISTANCE = 2  # frames from the cached view to the drawn one
@@ -24,8 +25,8 @@ DISTANCE = 2  # frames from the cached view to the drawn one
 
 @dataclass(frozen=True, slots=True)
 class ServiceTimes:
-    """Medians in ms. cache, warp: from the pose to the finished picture; *_networks: without mesh, raster and the
-    mesh's motion between the views, as the paper leaves them out (with them where they are part of the device's own
+    """Medians in ms. cache, warp: from the pose to the finished picture; *_networks: without mesh, raster, relief and
+    the mesh's motion between the views, as the paper leaves them out (with them where they are part of the device's own
     pass: GpuEngine). Textures that are looked up and caches that are moved are the networks' own."""
 
     device: str
@@ -70,6 +71,7 @@ def measure_service(
             shown = geometry(requests[i + DISTANCE], cached)
             if moves:
                 geometry.motion(shown, cached, field)
+            relief(shown.raster.depth)
             at.append(clock())
             cache = engine.build_cache(requests[i])
             at.append(clock())
