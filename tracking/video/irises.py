@@ -30,10 +30,11 @@ HUBER = 0.1  # of white: catchlights and lashes are beyond it
 PRIOR = 0.08  # radians around what was found before
 LEAST_PIXELS = 20  # of a ball: less is a lid's crack
 FARTHEST_STEP = 0.15  # radians
+LOOKS = 2  # drawings of a head
 
 
 def looked(
-    rig: HeadRig, camera: Camera, head: HeadState, draw: Callable[[HeadState], Drawing], steps: int
+    rig: HeadRig, camera: Camera, head: HeadState, draw: Callable[[HeadState], Drawing], steps: int = LOOKS
 ) -> HeadState:
     """`head` (T_camera_head) with the gaze at which its eyes lie on the picture's. draw: a head as it would look; it is
     asked `steps` times. An eye that is shut keeps its gaze."""

@@ -35,7 +35,7 @@ from tracking.video.solver import FACE, solve_frames
 from tracking.video.stabilise import stabilised_crops
 from tracking.video.synthesis import Seen, Still, draw_told, hold, state_of, still_of, target_of, where_seen
 
-ROUNDS, STEPS, LOOKS = 1, 2, 2
+ROUNDS, STEPS = 1, 2
 NOISE = 2.5  # of the flow at a landmark, % of the inter-ocular distance (solver.NOISE)
 ITERATIONS, SMOOTH_ITERATIONS = 4, 3
 KEEP_EVERY = 100  # frames: a minute's work
@@ -94,7 +94,7 @@ def refine_track(
     store, still = FrameStore(track, video, network.config.size, rasterize), mean_view(track, network)
     for k in range(len(gaze), len(track)):
         draw = functools.partial(drawn_alike, store, network, still, k)
-        gaze.append(looked(rig, camera, track.head(k), draw, LOOKS).gaze)
+        gaze.append(looked(rig, camera, track.head(k), draw).gaze)
         if len(gaze) % KEEP_EVERY == 0 and len(gaze) < len(track):
             keep(Halfway.of(so_far, rounds, [], gaze))
         progress("irises", k + 1, len(track))

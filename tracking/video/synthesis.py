@@ -31,6 +31,7 @@ from models.shoot_file import Shoot, ShootCamera
 from models.training.frames import Sample, stack_pictures, stack_views
 from tracking.video.direct import Drawing, aligned, rigidity
 from tracking.video.flow import local_contrast, pair_flow
+from tracking.video.irises import looked
 from tracking.video.personalise import face_shape
 from tracking.video.solver import FrameState, Pull, Target, solve_frames
 
@@ -70,7 +71,7 @@ def refine_heads(
     rasterize: Rasterizer,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[HeadState]:
-    """heads: T_camera_head each, as found in `camera`'s pictures of these moments. Gaze is left as it is."""
+    """heads: T_camera_head each, as found in `camera`'s pictures of these moments."""
     network.eval()
     shape, alone, rigid = face_shape(rig), np.arange(len(heads), dtype=np.int32), rigidity(rig)
     calm = still_of(network, [head.T_world_head for head in heads], np.zeros(52))
@@ -87,12 +88,15 @@ def refine_heads(
             if turn > 0:
                 head = aligned(rigid, camera.camera, head, functools.partial(drawn, k=k, still=calm), STEPS)
             seen.append(where_seen(rig, camera.camera, head, drawn(head, k, None)))
-            tick(turn * len(heads) + k + 1, ROUNDS * len(heads))
+            tick(turn * len(heads) + k + 1, (ROUNDS + 1) * len(heads))
         target = target_of(seen, given, alone, camera.camera)
         state = state_of(seen, np.stack([head.expression for head in heads]))
         pull = hold(len(heads)) if turn > 0 else None
         state = solve_frames(shape, state, target, camera.camera.fx, ITERATIONS, NOISE, pull)
         heads = state.heads(np.stack([h.gaze for h in heads]))
+    for k, head in enumerate(heads):  # lids are where they are now
+        heads[k] = looked(rig, camera.camera, head, functools.partial(drawn, k=k, still=calm))
+        tick(ROUNDS * len(heads) + k + 1, (ROUNDS + 1) * len(heads))
     return heads
 
 
