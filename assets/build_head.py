@@ -36,13 +36,16 @@ Index = NDArray[np.int64]
 HAIR_CM = 1.5
 RINGS = 12  # from the face oval to the top of the neck
 # Height, half width, front, back (cm) of the shoulder rings below the ICT bust. A grown chest is some 25 cm deep, and
-# most of that lies behind the ears: seen from above, the back is what bounds the shoulders.
+# most of that lies behind the ears: seen from above, the back is what bounds the shoulders. Shoulders are widest four
+# centimetres behind the ears, for people hold their heads before them: seen from aside, that is where their outline is.
 BUST = (
-    (-15.0, 15.0, 4.5, -13.5),
-    (-18.0, 18.8, 6.0, -15.5),
-    (-23.0, 20.3, 7.5, -16.5),
-    (-32.0, 20.5, 8.0, -17.0),
+    (-15.4, 15.4, 2.5, -15.5),
+    (-18.4, 19.3, 4.0, -17.5),
+    (-23.5, 20.8, 5.5, -18.5),
+    (-32.7, 21.0, 6.0, -19.0),
 )
+WIDEST_CM = -4.0
+NECK_BACK_CM = 2.0  # by which the neck slopes towards them, against the ICT bust's upright one
 EYE_CENTER = np.array([3.22, 3.612, 8.02])
 EYE_RADIUS = 1.45  # 1.5 mm behind the lids, so that the flat triangles of closed lids stay in front
 IRIS_ANGLE = 0.43
@@ -187,9 +190,9 @@ def loft(surface: Surface, oval: Array) -> tuple[Array, Array, Array, Array]:
         corners.append(c)
         bary.append(b)
     for level, width, front, back in BUST:
-        depth = np.where(around[:, 2] > 0, front + 2, -back - 2)
+        depth = np.where(around[:, 2] > 0, front - WIDEST_CM, WIDEST_CM - back)
         scale = (np.abs(around[:, 0] / width) ** 2.6 + np.abs(around[:, 2] / depth) ** 2.6) ** (-1 / 2.6)
-        neck.append(np.stack([scale * around[:, 0], 0 * angle + level, scale * around[:, 2] - 2], 1))
+        neck.append(np.stack([scale * around[:, 0], 0 * angle + level, scale * around[:, 2] + WIDEST_CM], 1))
     corners = np.concatenate([hits[1], *corners])
     expressions, identities = surface.deltas(corners, np.concatenate([hits[2], *bary]))
     k = RINGS + 2
@@ -199,7 +202,9 @@ def loft(surface: Surface, oval: Array) -> tuple[Array, Array, Array, Array]:
     expressions = np.concatenate([expressions, np.zeros((52, len(BUST), 36, 3))], 1)
     identities = np.concatenate([identities, fade * identities[:, -1:]], 1)
     head = np.concatenate([np.ones(RINGS - 2), [0.96, 0.8, 0.45, 0.15], np.zeros(len(BUST))])
-    return np.concatenate([points, np.array(neck)]), expressions, identities, head
+    points = np.concatenate([points, np.array(neck)])
+    points[: -len(BUST), :, 2] -= NECK_BACK_CM * (1 - head[: -len(BUST), None])
+    return points, expressions, identities, head
 
 
 def add_loft(mesh: Mesh, surface: Surface, oval_index: Index, oval_prior: Array, boundary_angle: Array) -> None:

@@ -91,6 +91,7 @@ def test_it_has_the_size_of_a_person(head: VisavisHead) -> None:
     assert 0.13 < np.ptp(cranium[:, 0]) < 0.21 and 0.19 < np.ptp(cranium[:, 1]) < 0.28
     assert v[r["shoulders"], 0].max() > 0.19 and v[r["shoulders"], 1].min() < -0.2
     assert np.ptp(v[r["shoulders"], 2]) > 0.22  # as deep as a chest
+    assert v[r["shoulders"], 2][np.abs(v[r["shoulders"], 0]).argmax()] < -0.03  # a head is held before its shoulders
     assert v[4, 2] > 0.10  # the tip of the nose
     assert 0.055 < np.linalg.norm(v[473] - v[468]) < 0.072  # between the pupils
     assert v[473, 0] > 0 > v[468, 0]

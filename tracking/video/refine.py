@@ -34,6 +34,7 @@ from tracking.video.smooth import smooth_pull
 from tracking.video.solver import FACE, solve_frames
 from tracking.video.stabilise import stabilised_crops
 from tracking.video.synthesis import Seen, Still, draw_told, hold, state_of, still_of, target_of, where_seen
+from tracking.video.track_video import shaped_to_mattes
 
 ROUNDS, STEPS = 1, 2
 NOISE = 2.5  # of the flow at a landmark, % of the inter-ocular distance (solver.NOISE)
@@ -53,10 +54,10 @@ def refine_track(
     halfway: Halfway | None = None,
     keep: Callable[[Halfway], None] = lambda halfway: None,
 ) -> Track:
-    """The track of `video` with poses, expressions and gaze anew, of the avatar's own head; camera, landmarks and
-    mattes stay. network, rig: of an avatar that was trained on this clip, perhaps as it was tracked before. keep: gets
-    what there is, now and then; given back as `halfway`, the same comes out as if nothing had stopped. Raises UserError
-    for a video that cannot be read."""
+    """The track of `video` with poses, expressions and gaze anew, of the avatar's own head, whose loft is fitted to the
+    mattes once more, for poses have moved; camera, landmarks and mattes stay. network, rig: of an avatar that was
+    trained on this clip, perhaps as it was tracked before. keep: gets what there is, now and then; given back as
+    `halfway`, the same comes out as if nothing had stopped. Raises UserError for a video that cannot be read."""
     network.eval()
     track = replace(track, rig=rig)
     given, shape, rigid, camera = track.expression, face_shape(rig), rigidity(rig), track.camera
@@ -98,7 +99,9 @@ def refine_track(
         if len(gaze) % KEEP_EVERY == 0 and len(gaze) < len(track):
             keep(Halfway.of(so_far, rounds, [], gaze))
         progress("irises", k + 1, len(track))
-    return replace(track, gaze=through_blinks(np.stack(gaze), track.expression, track.time_ns))
+    track = replace(track, gaze=through_blinks(np.stack(gaze), track.expression, track.time_ns))
+    heads = [track.head(k) for k in range(len(track))]
+    return replace(track, rig=shaped_to_mattes(rig, camera, heads, track.mattes))
 
 
 def mean_view(track: Track, network: AvatarNetwork) -> Still:
