@@ -92,13 +92,14 @@ NOTES: dict[str, str] = {
     "implicit_long": _OLD_TRACKS
     + "The paper's warp trained for long, 128 px and 1600 steps: from cached features and numbers "
     "alone it does not make a picture as sharp as a frame that is one late, 5.5 dB above it.",
-    "evaluate_mono": "The mesh's motion alone is within 0.16 dB of G one frame from the cache, and G within 2.7 dB of "
+    "evaluate_mono": "The mesh's motion alone is within 0.1 dB of G one frame from the cache, and G within 2.8 dB of "
     "the clip's noise: there is little left for the residual to win. On d6 it wins 0.9 dB and more. On the track "
-    "before `visavis refine` G had 32.87 dB, 30.62 on the face; on one that was refined by flow alone 33.35 and 30.90; "
-    "600 steps ago, on this one, 33.66 and 31.00.",
-    "views_13": "On the face, as tracked, G loses 0.4 dB against the front at 15 degrees and 2.9 at 30 (gates: 2, 4), "
-    "its outlines are 0.971, 0.970 and 0.947 (gates: 0.97 in front, 0.94 at 30 degrees); with shoulders less deep than "
-    "a chest is they were 0.966, 0.971 and 0.942. A row has the cameras of all heights. 6 moments (`shoot views "
+    "before `visavis refine` an earlier avatar's G had 32.87 dB, 30.62 on the face; refined, with the focal length of "
+    "that track, 33.82 and 31.17.",
+    "views_13": "On the face, as tracked, G loses 0.3 dB against the front at 15 degrees and 3.5 at 30 (gates: 2, 4), "
+    "its outlines are 0.979, 0.979 and 0.946 (gates: 0.97 in front, 0.94 at 30 degrees). 200 steps ago, with the "
+    "loft as it had been fitted before refining, and shoulders two centimetres nearer, they "
+    "came to 0.977, 0.974 and 0.937. A row has the cameras of all heights. 6 moments (`shoot views "
     "--frames 6`); the same with 60 differ in which ones they are.",
     "views_mono": _BEFORE + "The clip's own camera, 84 of its 1000 frames: how well the mask keeps the true outline.",
 }
