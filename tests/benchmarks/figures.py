@@ -177,12 +177,21 @@ def tracking() -> list[str]:
         "same fit makes of landmarks without any error, the truth's own as one camera sees them, and *focal "
         "length*: knowing that too. No better detector would give this fit more.",
         "",
+        f"Under 3 mm from landmark to landmark was aimed at; refined, it is {_median(refined, 'vertices_mm')}. Where two "
+        f"heads have the same landmark is an opinion: without each one's constant offset "
+        f"{_median(refined, 'vertices_without_constant_mm')} are left, and the face's surface lies "
+        f"{_median(refined, 'surface_mm')} from the true one.",
+        "",
         f"The refined track's eyes turn, where both are open, {_eyes(refined)}; before refining {_eyes(report)}.",
         "",
         f"The track's mattes and the true ones overlap by (IoU) {overlap.replace('all frames', 'frames')} "
         "(the same command, with the shoot's pictures).",
     ]
     return [*lines, ""]
+
+
+def _median(report: dict[str, Any], key: str) -> str:
+    return f"{report['tracked'][key]['median']:.2f}"
 
 
 def _eyes(report: dict[str, Any]) -> str:
