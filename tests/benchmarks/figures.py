@@ -177,8 +177,8 @@ def tracking() -> list[str]:
         "same fit makes of landmarks without any error, the truth's own as one camera sees them, and *focal "
         "length*: knowing that too. No better detector would give this fit more.",
         "",
-        f"Under 3 mm from landmark to landmark was aimed at; refined, it is {_median(refined, 'vertices_mm')}. Where two "
-        f"heads have the same landmark is an opinion: without each one's constant offset "
+        f"Under 3 mm from landmark to landmark was aimed at; refined, it is {_median(refined, 'vertices_mm')}. Where "
+        "two heads have the same landmark is an opinion: without each one's constant offset "
         f"{_median(refined, 'vertices_without_constant_mm')} are left, and the face's surface lies "
         f"{_median(refined, 'surface_mm')} from the true one.",
         "",
@@ -191,7 +191,7 @@ def tracking() -> list[str]:
 
 
 def _median(report: dict[str, Any], key: str) -> str:
-    return f"{report['tracked'][key]['median']:.2f}"
+    return f"{report['tracked'][key]['median']:.2f} mm"
 
 
 def _eyes(report: dict[str, Any]) -> str:
