@@ -46,7 +46,7 @@ def test_a_head_is_where_its_skull_is_seen(avatar: Avatar, drawn: Track) -> None
             return draw(head)._replace(picture=picture)
 
         for expression, exact, near in (
-            (right.expression, EXACT, (0.35, 8e-4, 3e-3)), (yawn, EXACT_IN_A_YAWN, (0.6, 8e-4, 4e-3))
+            (right.expression, EXACT, (0.35, 4e-4, 3e-3)), (yawn, EXACT_IN_A_YAWN, (0.6, 5e-4, 4e-3))
         ):  # fmt: skip
             wrong = replace(right, T_world_head=off, expression=expression)
             for drawing, bounds in ((on_mesh, exact), (draw, near)):
