@@ -1,14 +1,19 @@
-"""Rigid poses. Metres, right-handed, y up, -z forward for cameras; quaternions are xyzw (see CONVENTIONS.md)."""
+"""Rigid poses and points on meshes.
+
+Metres, right-handed, y up, -z forward for cameras; quaternions are xyzw (see CONVENTIONS.md).
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 def quaternion_multiply(a: Array, b: Array) -> Array:
@@ -145,6 +150,18 @@ class Pose:
 
     def is_finite(self) -> bool:
         return bool(np.isfinite(self.position).all() and np.isfinite(self.orientation).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfacePoints:
+    """Points that ride on a mesh. corners: [n, 3] int32 vertices; shares: [n, 3] float32 of each, 1 in sum."""
+
+    corners: NDArray[np.int32]
+    shares: NDArray[np.float32]
+
+    def on(self, vertices: NDArray[Real]) -> NDArray[Real]:
+        """[n, 3] of vertices [V, 3]."""
+        return np.einsum("nk,nkc->nc", self.shares, vertices[self.corners])
 
 
 def rotation_angle(a: Pose, b: Pose) -> float:

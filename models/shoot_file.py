@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from models.arkit import HeadState
 from models.camera import Camera
 from models.errors import UserError
-from models.geometry import Pose
+from models.geometry import Pose, SurfacePoints
 from models.tensor_file import read_tensor_file
 
 KIND = "shoot"
@@ -87,8 +87,8 @@ class ShootCamera:
 class Shoot:
     """N moments seen by C cameras; pictures and vertices are read when asked for.
 
-    triangles: [F, 3] int32 vertex indices; corner_uv: [F, 3, 2]; landmark_vertices: [478] the vertex at each MediaPipe
-    landmark; parts: name -> (first, end) triangle. expression: [N, 52], gaze: [N, 4], position: [N, 3], orientation:
+    triangles: [F, 3] int32 vertex indices; corner_uv: [F, 3, 2]; surface_landmarks: where MediaPipe's 478 landmarks lie
+    on the mesh; parts: name -> (first, end) triangle. expression: [N, 52], gaze: [N, 4], position: [N, 3], orientation:
     [N, 4] of T_world_head (models.arkit.HeadState).
     """
 
@@ -100,7 +100,7 @@ class Shoot:
     cameras: tuple[ShootCamera, ...]
     triangles: NDArray[np.int32]
     corner_uv: NDArray[np.float32]
-    landmark_vertices: NDArray[np.int32]
+    surface_landmarks: SurfacePoints
     parts: dict[str, tuple[int, int]]
     expression: NDArray[np.float32]
     gaze: NDArray[np.float32]
@@ -134,14 +134,14 @@ class Shoot:
         number, vertices = self._chunk
         if vertices is None or number != k:
             vertices = _read_truth(self.folder, k, len(self), only=("vertices",))["vertices"]
-            if vertices.shape[1] <= max(self.triangles.max(), self.landmark_vertices.max()):
+            if vertices.shape[1] <= max(self.triangles.max(), self.surface_landmarks.corners.max()):
                 _bad(truth_path(self.folder, k), "it has fewer vertices than the triangles name")
             self._chunk = (k, vertices)
         return vertices[within]
 
     def landmarks(self, i: int) -> NDArray[np.float32]:
         """[478, 3] world metres."""
-        return self.vertices(i)[self.landmark_vertices]
+        return self.surface_landmarks.on(self.vertices(i))
 
     def image(self, i: int, camera: ShootCamera) -> Image:
         """[H, W, 3] sRGB. Raises UserError when it is missing, damaged or of another size."""
@@ -286,7 +286,7 @@ def read_shoot(folder: Path, pictures: bool = True) -> Shoot:
         parts=parts,
         triangles=mesh["triangles"],
         corner_uv=mesh["corner_uv"],
-        landmark_vertices=mesh["landmark_vertices"],
+        surface_landmarks=SurfacePoints(mesh["landmark_corners"], mesh["landmark_shares"]),
         **{name: np.concatenate([chunk[name] for chunk in chunks]) for name in names},
     )
     if pictures and not shoot.pictures:
@@ -295,14 +295,21 @@ def read_shoot(folder: Path, pictures: bool = True) -> Shoot:
 
 
 def _checked_topology(mesh: Mapping[str, NDArray[Any]], head: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    triangles, uv, landmarks = mesh["triangles"], mesh["corner_uv"], mesh["landmark_vertices"]
+    if "landmark_vertices" in mesh:
+        raise ValueError("an older version put its landmarks at vertices; the same shoot again keeps the pictures")
+    triangles, uv = mesh["triangles"], mesh["corner_uv"]
+    landmarks, shares = mesh["landmark_corners"], mesh["landmark_shares"]
     count, vertices = len(triangles), _whole(head["vertices"], 3, MAX_VERTICES)
     if triangles.dtype != np.int32 or triangles.shape != (count, 3) or not 0 < count <= MAX_TRIANGLES:
         raise ValueError("its triangles are malformed")
     if uv.dtype != np.float32 or uv.shape != (count, 3, 2) or not np.isfinite(uv).all():
         raise ValueError("its uv are malformed")
-    if landmarks.dtype != np.int32 or landmarks.shape != (N_LANDMARKS,):
+    if landmarks.dtype != np.int32 or landmarks.shape != (N_LANDMARKS, 3):
         raise ValueError("its landmarks are malformed")
+    if shares.dtype != np.float32 or shares.shape != (N_LANDMARKS, 3):
+        raise ValueError("its landmarks' shares are malformed")
+    if not (np.abs(shares.sum(axis=1) - 1) < 1e-3).all() or shares.min() < 0:
+        raise ValueError("its landmarks' shares are malformed")
     for index in (triangles, landmarks):
         if index.min() < 0 or index.max() >= vertices:
             raise ValueError("a vertex index is out of range")

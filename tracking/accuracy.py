@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from models.arkit import ARKIT_NAMES, HeadState
 from models.errors import UserError
@@ -28,6 +27,7 @@ from models.head.rig import HeadRig
 from models.head.visavis_head import default_head
 from models.shoot_file import Shoot, ShootCamera, read_shoot
 from models.track_file import Track, load_track
+from models.triangles import nearest_on_mesh
 from models.video_frames import read_frames
 from tracking.face_model import find_face_model
 from tracking.video.eyes import WIDE_OPEN
@@ -39,7 +39,6 @@ from tracking.video.personalise import face_shape
 from tracking.video.solver import FACE_OVAL, Target
 
 SURFACE_FRAMES = 100  # frames in which distances to the true surface are measured
-NEAREST = 12  # triangles, by their centres, among which a point's nearest is looked for
 FRONTAL_DEGREES = 10.0  # of the head's turn from the clip's mean
 NAMES = {
     "tracked": "tracked",
@@ -160,22 +159,8 @@ def _to_surface(points: Array, shoot: Shoot, camera: ShootCamera, moments: NDArr
     rows = []
     for k in np.unique(np.linspace(0, len(moments) - 1, SURFACE_FRAMES).round().astype(int)).tolist():
         corners = T_camera_world.apply(shoot.vertices(int(moments[k])).astype(float))[triangles]
-        _, near = KDTree(corners.mean(axis=1)).query(points[k, chosen], k=NEAREST)
-        rows.append(_to_triangles(points[k, chosen], corners[near]).min(axis=1) * 1000)
+        rows.append(nearest_on_mesh(points[k, chosen], corners)[2] * 1000)
     return np.stack(rows)
-
-
-def _to_triangles(points: Array, corners: Array) -> Array:
-    """[n, K] distances of points [n, 3] to triangles [n, K, 3, 3]; beyond an edge a trifle too long."""
-    a, ab, ac = corners[:, :, 0], corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-    ap = points[:, None] - a
-    d11, d12, d22 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
-    p1, p2 = (ap * ab).sum(-1), (ap * ac).sum(-1)
-    area = np.maximum(d11 * d22 - d12 * d12, 1e-24)
-    v, w = (d22 * p1 - d12 * p2) / area, (d11 * p2 - d12 * p1) / area
-    share = np.maximum(np.stack([1 - v - w, v, w], axis=-1), 0)  # barycentric, pulled into the triangle
-    share /= share.sum(axis=-1, keepdims=True)
-    return np.linalg.norm(points[:, None] - (share[..., None] * corners).sum(axis=2), axis=-1)
 
 
 def matte_overlap(track: Track, shoot: Shoot, camera: ShootCamera) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class ContactConfig:
 
 
 def shoot(config: ShootConfig) -> int:
-    from assets.performer.shoot.landmarks import landmark_vertices
+    from assets.performer.shoot.landmarks import attach_landmarks
     from assets.performer.shoot.live_link import read_live_link
     from assets.performer.shoot.motion import score
     from assets.performer.shoot.plans import PLANS
@@ -146,7 +146,7 @@ def shoot(config: ShootConfig) -> int:
     inputs = {"motion": config.motion}
     if config.head.is_file():  # a folder of the kit is the same head as the npz, but has no hash
         inputs["head"] = config.head
-    material = Material(performer, landmark_vertices(config.head), states, inputs)
+    material = Material(performer, attach_landmarks(config.head), states, inputs)
     setup = WorkerSetup(config.python, PERFORMER, arguments, scratch)
     with _bar("frames") as show:
         workers = config.workers or os.cpu_count() or 1

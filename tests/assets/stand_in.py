@@ -11,7 +11,7 @@ from assets.performer.contract import Topology, picture_camera
 from models.arkit import HeadState
 from models.camera import Camera
 from models.errors import UserError
-from models.geometry import Pose
+from models.geometry import Pose, SurfacePoints
 from models.head.visavis_head import default_head
 from renderer.raster import make_rasterizer
 
@@ -36,6 +36,11 @@ class StandIn:
             {"head": (0, n)},
             {"head": (0, len(self.rig.triangles))},
         )
+
+    @property
+    def landmarks(self) -> SurfacePoints:
+        corners = np.repeat(self.rig.landmark_vertices[:, None], 3, axis=1)
+        return SurfacePoints(corners, np.tile(np.array([1, 0, 0], np.float32), (len(corners), 1)))
 
     def vertices(self, state: HeadState) -> NDArray[np.float64]:
         return self.rig.vertices(state.expression, state.gaze, state.T_world_head).astype(np.float64)

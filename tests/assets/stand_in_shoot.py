@@ -14,7 +14,6 @@ from assets.performer.shoot.pool import WorkerSetup
 from assets.performer.shoot.runner import Material, shoot
 from models.arkit import ARKIT_INDEX, HeadState
 from models.camera import head_crop
-from models.head.visavis_head import default_head
 from models.shoot_file import Shoot
 from models.track_file import Mattes, Track, VideoSource
 from tests.assets.stand_in import StandIn
@@ -39,8 +38,8 @@ def moving_states(count: int) -> tuple[HeadState, ...]:
 def film_stand_in(folder: Path, moments: int = 12, size: int = 96, pictures: bool = True) -> Shoot:
     """Twelve moments from three cameras."""
     plan = Plan("stand-in", moments, 30, size, 16, 3, FRONT_AND_SIDES)
-    landmarks = default_head().mean.landmark_vertices
-    material = Material(StandIn(folder / "w"), landmarks, Score(moving_states(moments), 30, True), {})
+    performer = StandIn(folder / "w")
+    material = Material(performer, performer.landmarks, Score(moving_states(moments), 30, True), {})
     setup = WorkerSetup(sys.executable, "tests.assets.stand_in:StandIn", {}, folder / ".scratch")
     return shoot(plan, material, setup, folder / "shoot", 1, lambda *_: None, pictures)
 

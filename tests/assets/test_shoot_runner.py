@@ -25,7 +25,6 @@ from assets.performer.shoot.truth import depth, raster, store_depth_uv, uv
 from assets.performer.shoot.worker import PERFORMER, render_seed
 from models.arkit import ARKIT_INDEX, HeadState
 from models.errors import UserError
-from models.head.visavis_head import default_head
 from models.shoot_file import TOPOLOGY, Shoot, frame_path, matte_path, read_shoot, truth_path
 from models.video_frames import probe_video, read_frames
 from tests.assets.stand_in import StandIn
@@ -52,9 +51,10 @@ def run(
 ) -> tuple[Shoot, list[float]]:
     """The shoot, and the seconds of the pictures that were really made (0 is progress without one)."""
     spent: list[float] = []
+    performer = StandIn(folder.parent / "truth")
     material = Material(
-        StandIn(folder.parent / "truth"),
-        default_head().mean.landmark_vertices,
+        performer,
+        performer.landmarks,
         Score(performance or states(plan.moments), plan.fps, True),
         {"motion": Path(__file__)},
     )
@@ -127,8 +127,8 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Shoot, tmp_path: Path) 
 
 def test_ctrl_c_leaves_whole_frames_and_no_worker(finished: Shoot, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
-    landmarks, inputs = default_head().mean.landmark_vertices, {"motion": Path(__file__)}
-    material = Material(StandIn(tmp_path / "w"), landmarks, Score(states(9), 30, True), inputs)
+    performer = StandIn(tmp_path / "w")
+    material = Material(performer, performer.landmarks, Score(states(9), 30, True), {"motion": Path(__file__)})
     setup = WorkerSetup(sys.executable, "tests.assets.stand_in:StandIn", {}, folder / ".scratch")
 
     def interrupt(done: int, total: int, seconds: float) -> None:

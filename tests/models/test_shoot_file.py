@@ -37,8 +37,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shoot") / "tiny"
     plan = Plan("tiny", 2, 30, 32, 1, 3, (CameraPlace(0.0, 0.0), CameraPlace(20.0, 0.0)))
     states = tuple(HeadState(T_world_head=pose) for pose in head_motion(np.arange(2.0), 1))
-    landmarks = default_head().mean.landmark_vertices
-    material = Material(StandIn(folder.parent / "w"), landmarks, Score(states, 30, True), {})
+    performer = StandIn(folder.parent / "w")
+    material = Material(performer, performer.landmarks, Score(states, 30, True), {})
     setup = WorkerSetup(sys.executable, "tests.assets.stand_in:StandIn", {}, folder / ".scratch")
     shoot(plan, material, setup, folder, 1, lambda *_: None)
     return folder
@@ -195,10 +195,16 @@ def test_topology_that_does_not_fit_is_refused(folder: Path) -> None:
     for name, value in (
         ("triangles", wild),
         ("corner_uv", tensors["corner_uv"][:-1].copy()),
-        ("landmark_vertices", np.zeros(5, np.int32)),
+        ("landmark_corners", np.zeros((5, 3), np.int32)),
+        ("landmark_corners", np.full((478, 3), 10**6, np.int32)),
+        ("landmark_shares", np.zeros((478, 3), np.float32)),
+        ("landmark_shares", np.full((478, 3), np.nan, np.float32)),
+        ("landmark_shares", np.tile(np.array([2, -1, 0], np.float32), (478, 1))),
     ):
         write_tensor_file(folder / TOPOLOGY, tensors | {name: value}, head)
         refused(folder, "not usable")
+    write_tensor_file(folder / TOPOLOGY, tensors | {"landmark_vertices": np.zeros(478, np.int32)}, head)
+    refused(folder, "same shoot again keeps the pictures")
     for bad in ({"vertices": "many"}, {"parts": []}, {"parts": {"a": [0]}}):
         write_tensor_file(folder / TOPOLOGY, tensors, head | bad)
         refused(folder, "not usable")

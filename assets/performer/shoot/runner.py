@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assets.performer.contract import PerformerLike
 from assets.performer.shoot.motion import Score
@@ -28,6 +27,7 @@ from assets.performer.shoot.store import (
 )
 from assets.performer.shoot.worker import picture_job, render_seed, versions
 from models.files import atomic_write, file_sha256
+from models.geometry import SurfacePoints
 from models.shoot_file import CHUNK, KIND, MANIFEST, VERSION, Shoot, ShootCamera, read_png, read_shoot
 
 CEILING_FRAMES = 8
@@ -42,11 +42,11 @@ Progress = Callable[[int, int, float], None]  # finished, all, seconds that the 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """What is shot. performer: for the truth alone (no Blender); landmark_vertices: [478]; inputs: name -> file, whose
-    hashes go into the manifest."""
+    """What is shot. performer: for the truth alone (no Blender); landmarks: MediaPipe's 478 on its mesh; inputs: name
+    -> file, whose hashes go into the manifest."""
 
     performer: PerformerLike
-    landmark_vertices: NDArray[np.int32]
+    landmarks: SurfacePoints
     score: Score
     inputs: dict[str, Path]
 
@@ -108,9 +108,10 @@ def _source_sha256() -> str:
 def _put_truth(journal: Journal, material: Material) -> None:
     performer, states = material.performer, material.score.states
     key = Key("topology", "", 0)
+    count = len(performer.vertices(states[0]))
+    # always: a folder that an older version began has its landmarks at vertices
+    sha256 = put_topology(journal.folder, performer.topology, material.landmarks, count)
     if not journal.finished(key, None):
-        count = len(performer.vertices(states[0]))
-        sha256 = put_topology(journal.folder, performer.topology, material.landmark_vertices, count)
         journal.put(key, Entry((sha256,), 0.0, versions()))
     for chunk in range(-(-len(states) // CHUNK)):
         key = Key("truth", "", chunk)
@@ -210,7 +211,7 @@ def _noise_ceiling(folder: Path, material: Material, camera: ShootCamera) -> dic
     pairs = []
     for i in ceiling_moments(len(material.score.states)):
         vertices = material.performer.vertices(material.score.states[i])
-        pixels = camera.project(vertices[material.landmark_vertices[:468]])
+        pixels = camera.project(material.landmarks.on(vertices)[:468])
         box = face_box(pixels, camera.camera.width, camera.camera.height)
         first, second = (
             read_png(path, folder, camera.camera, 3)

@@ -19,6 +19,7 @@ from assets.performer.contract import PerformerLike, Topology
 from models.arkit import HeadState
 from models.errors import UserError
 from models.files import atomic_write, file_sha256
+from models.geometry import SurfacePoints
 from models.shoot_file import (
     CHUNK,
     TOPOLOGY,
@@ -167,11 +168,12 @@ def put_picture(folder: Path, key: Key, picture: NDArray[np.uint8]) -> tuple[str
     return tuple(hashes)
 
 
-def put_topology(folder: Path, topology: Topology, landmark_vertices: NDArray[np.int32], vertices: int) -> str:
+def put_topology(folder: Path, topology: Topology, landmarks: SurfacePoints, vertices: int) -> str:
     tensors = {
         "triangles": topology.triangles.astype(np.int32),
         "corner_uv": topology.uv.astype(np.float32),
-        "landmark_vertices": landmark_vertices.astype(np.int32),
+        "landmark_corners": landmarks.corners.astype(np.int32),
+        "landmark_shares": landmarks.shares.astype(np.float32),
     }
     parts = {k: [int(a), int(b)] for k, (a, b) in topology.triangle_parts.items()}
     head = {"kind": TOPOLOGY_KIND, "version": VERSION, "vertices": vertices, "parts": parts}
