@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from renderer.cpu_convolution import Activation
 from renderer.cpu_kernels import OPTIONS, blank, span
 from renderer.extent import BAND, Spans, everywhere
-from renderer.simd import LANES, Number, Values, bits_of, larger, load, splat, store
+from renderer.simd import LANES, Number, Values, bits_of, larger, load, nhwc, splat, store
 from renderer.simd_bytes import TOGETHER, Bytes, dot, floats, has_dot, load_integers
 
 Floats = NDArray[np.float32]
 OUT = 16  # channels: two vectors
 BESIDE = 6  # outputs of a row at a time
-_ZERO = np.float32(0)
+_ZERO, _NEAR, _FAR = np.float32(0), np.float32(0.75), np.float32(0.25)
 
 
 def fits(conv: nn.Conv2d, width: int, channels: int) -> bool:
@@ -53,32 +53,44 @@ class DotConvolution:
         self._steps: Floats = steps.float().numpy() * self._gain
         self._everywhere = everywhere(height, width)
 
-    def __call__(self, x: Tensor, bias: Tensor | None = None, spans: Spans | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, bias: Tensor | None = None, spans: Spans | None = None, coarse: Tensor | None = None
+    ) -> Tensor:
         """x: uint8 [1, C, height, width], channels last. bias: [16] float32 in place of the own one. spans: where it is
-        wanted, of a frame that is a whole number of times larger; elsewhere 0 comes out."""
+        wanted, of a frame that is a whole number of times larger; elsewhere 0 comes out. coarse: [1, 16, height / 2,
+        width / 2], as `x`, enlarged bilinearly and added before the activation (plain twin:
+        `cpu_kernels.enlarge_add_relu`)."""
         bias = self.bias if bias is None else bias
         step = 1 if spans is None else len(spans) * BAND // x.shape[2]
         spans = self._everywhere if spans is None else spans
         pixels, out = (bits_of(of.permute(0, 2, 3, 1))[0] for of in (x, self._out))
-        added = bits_of(bias) * self._gain
-        convolve(pixels, self._weight, self._start, self._steps, added, self._least, out, spans, step)
+        added, small = bits_of(bias) * self._gain, None if coarse is None else nhwc(coarse)
+        convolve(
+            pixels, self._weight, self._start, self._steps, added, small, self._gain, self._least, out, spans, step
+        )
         return self._out
 
 
 @njit(**OPTIONS)
 def convolve(
-    x: Bytes, weight: NDArray[np.int8], start: NDArray[np.int32], steps: Floats, bias: Floats, least: Number,
-    out: Values, spans: Spans, step: int,
+    x: Bytes, weight: NDArray[np.int8], start: NDArray[np.int32], steps: Floats, bias: Floats, coarse: Values | None,
+    gain: Floats, least: Number, out: Values, spans: Spans, step: int,
 ) -> None:  # fmt: skip
-    """x [h, w, C]; weight [3, 3, C / 4, 16, 4]; start [3, 3, 16]: what each tap's sum begins with; steps, bias [16] ->
-    out [h, w, 16], not below `least`, and 0 beyond spans, which are of a frame `step` times larger."""
+    """x [h, w, C]; weight [3, 3, C / 4, 16, 4]; start [3, 3, 16]: what each tap's sum begins with; steps, bias [16];
+    coarse [h / 2, w / 2, 16], times gain [16] -> out [h, w, 16], not below `least`, and 0 beyond spans, which are of a
+    frame `step` times larger."""
     h, w = x.shape[0], x.shape[1]
     begin, nothing = np.empty(OUT, np.int32), splat(_ZERO)
+    added = np.empty((w, OUT), np.float32)  # to each sum of a row
+    for j in range(w):
+        added[j] = bias
     for i in range(h):
         left, right = span(spans, i, step)
-        blank(out, i, left, right, 0, OUT, nothing)
         if left >= right:
+            blank(out, i, left, right, 0, OUT, nothing)
             continue
+        if coarse is not None:
+            _enlarge(coarse, i, left // 2, right // 2, gain, bias, added)
         _begin(start, i, h, 0, 3, begin)
         first, end = max(left, 1), min(right, w - 1)  # whose neighbours are all in the picture
         if end - first < BESIDE:
@@ -86,13 +98,14 @@ def convolve(
             end = first + BESIDE
         for block in range(-(-(end - first) // BESIDE)):
             j = min(first + block * BESIDE, end - BESIDE)  # the last block makes some again
-            _six(x, weight, begin, steps, bias, least, out, i, j)
+            _six(x, weight, begin, steps, added, least, out, i, j)
         if left == 0:
             _begin(start, i, h, 1, 3, begin)
-            _one(x, weight, begin, steps, bias, least, out, i, 0, 1, 3)
+            _one(x, weight, begin, steps, added, least, out, i, 0, 1, 3)
         if right == w:
             _begin(start, i, h, 0, 2, begin)
-            _one(x, weight, begin, steps, bias, least, out, i, w - 1, 0, 2)
+            _one(x, weight, begin, steps, added, least, out, i, w - 1, 0, 2)
+        blank(out, i, left, right, 0, OUT, nothing)  # after six beside each other, where fewer were wanted
 
 
 @njit(**OPTIONS)
@@ -106,7 +119,28 @@ def _begin(start, i, h, first, end, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _six(x, weight, begin, steps, bias, least, out, i, j):  # type: ignore[no-untyped-def]
+def _enlarge(coarse, i, left, right, gain, bias, out):  # type: ignore[no-untyped-def]
+    """Row i of coarse [h, w, 16] twice as large, its columns left..right, times gain, plus bias, into out [2 w, 16]."""
+    h, w = coarse.shape[0], coarse.shape[1]
+    y = i // 2
+    row, beside = y * w * OUT, (min(y + 1, h - 1) if i % 2 else max(y - 1, 0)) * w * OUT
+    near, far = splat(_NEAR), splat(_FAR)
+    for c in range(0, OUT, LANES):
+        factor, shift = load(gain, c), load(bias, c)
+        x = max(left - 1, 0) * OUT + c
+        before = factor * (near * load(coarse, row + x) + far * load(coarse, beside + x))
+        x = left * OUT + c
+        here = factor * (near * load(coarse, row + x) + far * load(coarse, beside + x))
+        for j in range(left, right):
+            x = min(j + 1, w - 1) * OUT + c
+            after = factor * (near * load(coarse, row + x) + far * load(coarse, beside + x))
+            store(out, 2 * j * OUT + c, near * here + far * before + shift)
+            store(out, (2 * j + 1) * OUT + c, near * here + far * after + shift)
+            before, here = here, after
+
+
+@njit(**OPTIONS)
+def _six(x, weight, begin, steps, added, least, out, i, j):  # type: ignore[no-untyped-def]
     """Outputs j..j + 6 of row i, whose neighbours to both sides are in the picture."""
     h, w, n = x.shape
     a0 = a1 = a2 = a3 = a4 = a5 = load_integers(begin, 0)
@@ -124,14 +158,14 @@ def _six(x, weight, begin, steps, bias, least, out, i, j):  # type: ignore[no-un
             a5, b5 = dot(a5, x, at + 5 * n, weight, row), dot(b5, x, at + 5 * n, weight, row + apart)
             at += TOGETHER
             row += 2 * apart
-    to = (i * w + j) * OUT
+    to, at = (i * w + j) * OUT, j * OUT
     for k, pair in enumerate(((a0, b0), (a1, b1), (a2, b2), (a3, b3), (a4, b4), (a5, b5))):
-        _finish(pair[0], steps, bias, least, out, to + OUT * k, 0)
-        _finish(pair[1], steps, bias, least, out, to + OUT * k, LANES)
+        _finish(pair[0], steps, added, at + OUT * k, least, out, to + OUT * k, 0)
+        _finish(pair[1], steps, added, at + OUT * k, least, out, to + OUT * k, LANES)
 
 
 @njit(**OPTIONS)
-def _one(x, weight, begin, steps, bias, least, out, i, j, first, end):  # type: ignore[no-untyped-def]
+def _one(x, weight, begin, steps, added, least, out, i, j, first, end):  # type: ignore[no-untyped-def]
     """Output j of row i, over tap columns first..end."""
     h, w, n = x.shape
     a, b = load_integers(begin, 0), load_integers(begin, LANES)
@@ -142,11 +176,11 @@ def _one(x, weight, begin, steps, bias, least, out, i, j, first, end):  # type: 
             a, b = dot(a, x, at, weight, row), dot(b, x, at, weight, row + apart)
             at += TOGETHER
             row += 2 * apart
-    to = (i * w + j) * OUT
-    _finish(a, steps, bias, least, out, to, 0)
-    _finish(b, steps, bias, least, out, to, LANES)
+    to, at = (i * w + j) * OUT, j * OUT
+    _finish(a, steps, added, at, least, out, to, 0)
+    _finish(b, steps, added, at, least, out, to, LANES)
 
 
 @njit(**OPTIONS)
-def _finish(sums, steps, bias, least, out, to, c):  # type: ignore[no-untyped-def]
-    store(out, to + c, larger(floats(sums) * load(steps, c) + load(bias, c), splat(least)))
+def _finish(sums, steps, added, at, least, out, to, c):  # type: ignore[no-untyped-def]
+    store(out, to + c, larger(floats(sums) * load(steps, c) + load(added, at + c), splat(least)))

@@ -106,20 +106,22 @@ def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number,
 
 
 @njit(**OPTIONS)
-def pool(field: Floats, step: int, gain: Number, zero: Number, out: Values, channel: int, spans: Spans) -> None:
-    """Mean of step x step tiles of field [S, S], times gain, plus zero, into out[..., channel]."""
-    share = gain / np.float32(step * step)
+def pool(field: Floats, gain: Number, zero: Number, out: Values, channel: int, spans: Spans) -> None:
+    """Mean of 4 x 4 tiles of field [S, S], times gain, plus zero, into out[..., channel]."""
+    g, s, stride = out.shape[1], field.shape[1], out.shape[2]
+    share = gain / np.float32(16)
+    sums = np.empty(LANES, np.float32)
     for i in range(out.shape[0]):
-        left, right = span(spans, i, step)
-        for j in range(out.shape[1]):
-            total = _ZERO
-            if j < left or j >= right:
-                put(out, (i * out.shape[1] + j) * out.shape[2] + channel, zero)
-                continue
-            for a in range(i * step, i * step + step):
-                for b in range(j * step, j * step + step):
-                    total += field[a, b]
-            put(out, (i * out.shape[1] + j) * out.shape[2] + channel, total * share + zero)
+        left, right = span(spans, i, 4)
+        for begin, end in ((0, left), (right, g)):
+            for j in range(begin, end):
+                put(out, (i * g + j) * stride + channel, zero)
+        for j in range(left, right, 2):  # a vector is two tiles wide
+            at, to = 4 * (i * s + j), (i * g + j) * stride + channel
+            rows = load(field, at) + load(field, at + s) + load(field, at + 2 * s) + load(field, at + 3 * s)
+            store(sums, 0, rows)
+            put(out, to, (sums[0] + sums[1] + sums[2] + sums[3]) * share + zero)
+            put(out, to + stride, (sums[4] + sums[5] + sums[6] + sums[7]) * share + zero)
 
 
 @njit(**OPTIONS)

@@ -13,6 +13,7 @@ from renderer import cpu_dot
 from renderer import cpu_kernels as kernels
 from renderer.cpu_bytes import Largest, LayerInput, convolution_of, padded_channels
 from renderer.cpu_convolution import Activation
+from renderer.cpu_dot import DotConvolution
 from renderer.cpu_generator import layers_of
 from renderer.extent import Spans
 from renderer.simd import Values, bits_of, nhwc
@@ -48,7 +49,10 @@ class CpuWarp:
         kept = held.get("between") if cpu_dot.fits(warp.coarse, q, self.coarse.tensor.shape[1]) else None
         self._between = LayerInput(q, q, w, dtype, kept, signed=False)
         self._coarse = _Branch(warp.coarse, self.coarse, coarse_weight, dtype, "relu", self._between)
-        self._fine = _Branch(warp.fine, self.fine, weight, dtype, "none")
+        # joined in the same pass where the convolution is our own
+        self._joins = self._joined.in_bytes and cpu_dot.fits(warp.fine, h, self.fine.tensor.shape[1])
+        joined = self._joined if self._joins else None
+        self._fine = _Branch(warp.fine, self.fine, weight, dtype, "relu" if self._joins else "none", joined)
         self._coarse_to_fine = convolution_of(self._between, warp.coarse_to_fine, dtype)
         assert warp.residual.bias is not None
         in_order = warp.residual.weight.detach()[_PIXEL_ORDER], warp.residual.bias.detach()[_PIXEL_ORDER]
@@ -66,8 +70,11 @@ class CpuWarp:
         w = len(self.changes) // 2
         self._between.hold(self._coarse(self.changes[:w], spans))
         q = self._coarse_to_fine(self._between.tensor, None, spans)
-        fine = self._fine(self.changes[w:], spans)
-        kernels.enlarge_add_relu(nhwc(q), nhwc(fine), self._joined.gain, self._joined.bits, spans)
+        if self._joins:
+            self._fine(self.changes[w:], spans, q)
+        else:
+            fine = self._fine(self.changes[w:], spans)
+            kernels.enlarge_add_relu(nhwc(q), nhwc(fine), self._joined.gain, self._joined.bits, spans)
         return nhwc(self._residual(self._joined.tensor, None, spans))
 
 
@@ -84,6 +91,10 @@ class _Branch:
         self._own: Floats = conv.bias.detach().float().numpy().copy()
         self._bias = torch.empty(len(self._own), dtype=torch.float32 if given.in_bytes else dtype)
 
-    def __call__(self, change: Floats, spans: Spans) -> Tensor:
+    def __call__(self, change: Floats, spans: Spans, coarse: Tensor | None = None) -> Tensor:
+        """coarse: to be enlarged and added, by a convolution of our own."""
         kernels.add_into(self._own, change, bits_of(self._bias))
-        return self._conv(self._given.tensor, self._bias, spans)
+        if coarse is None:
+            return self._conv(self._given.tensor, self._bias, spans)
+        assert isinstance(self._conv, DotConvolution)
+        return self._conv(self._given.tensor, self._bias, spans, coarse)

@@ -162,7 +162,7 @@ class CpuEngine:
         coarse, fine = self.corrector.coarse, self.corrector.fine
         raster, hidden_at = geometry.raster, cached.coarse.shape[2]
         kernels.gather(cached.coarse, source, 4, coarse.gain, coarse.zero, coarse.bits, self.spans)
-        kernels.pool(hidden, 4, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at, self.spans)
+        kernels.pool(hidden, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at, self.spans)
         kernels.gather_fine(
             cached.fine, self.texture, cached.picture, self.colour, light, source, hidden, raster.attributes,
             raster.triangle, scale, fine.gain, fine.zero, self._filled, fine.bits, self.spans,

@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from renderer import cpu_dot
+from renderer import cpu_kernels as kernels
 from renderer.cpu_bytes import ByteConvolution, LayerInput, Product, convolution_of, quantised
 from renderer.cpu_convolution import Activation, Convolution
 from renderer.cpu_dot import DotConvolution
-from renderer.simd import floats_of
+from renderer.extent import everywhere
+from renderer.simd import floats_of, nhwc
 
 SIGNS = {"signed": True, "not negative": False}
 
@@ -83,7 +85,35 @@ def test_only_what_is_wanted_is_summed_and_kept_in_bytes() -> None:
     held = torch.from_numpy((kept.bits - kept.zero) / kept.gain).permute(2, 0, 1)
     error = (held - plain[0].float()).abs() * torch.from_numpy(kept.gain)[:, None, None]
     assert error[:, wanted].max() < 2, "in steps; what comes out of the plain one is rounded to bfloat16"
-    assert (kept.tensor[0, :, 8:12] == 0).all() and (kept.tensor[0, :, 4:8, :16] == 0).all()
+    assert (kept.tensor[0, :, ~wanted] == 0).all(), "also where fewer than six are wanted"
+
+
+@pytest.mark.needs("int8")
+@pytest.mark.needs("vnni")
+@torch.inference_mode()
+def test_a_smaller_picture_is_enlarged_and_added_in_the_same_pass() -> None:
+    """As summed, rounded, enlarged and added one after the other; on a whole frame and inside spans."""
+    side = 24
+    layer, _ = given(True, side, side)
+    conv = nn.Conv2d(16, 16, 3, padding=1)
+    coarse = (
+        (3 * torch.randn(1, 16, side // 2, side // 2)).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    )
+    plain = ByteConvolution(conv, layer)(layer.tensor)
+    enlarged = F.interpolate(coarse.float(), scale_factor=2, mode="bilinear", align_corners=False)
+    wanted = F.relu(plain.float() + enlarged)
+    some = np.array([[0, 48], [8, 40], [0, 0], [24, 48], [0, 8], [16, 24]], np.int32)
+    for spans in (everywhere(2 * side, 2 * side), some):
+        kept = LayerInput(side, side, 16, torch.bfloat16, wanted.amax(dim=(0, 2, 3)).numpy(), signed=False)
+        fast = convolution_of(layer, conv, torch.bfloat16, activation="relu", into=kept)
+        assert isinstance(fast, DotConvolution)
+        kept.tensor.fill_(9)
+        fast(layer.tensor, None, spans, coarse)
+        twin = LayerInput(side, side, 16, torch.bfloat16, wanted.amax(dim=(0, 2, 3)).numpy(), signed=False)
+        kernels.enlarge_add_relu(nhwc(coarse), nhwc(plain), twin.gain, twin.bits, spans)
+        error = np.abs(kept.bits.astype(int) - twin.bits.astype(int))
+        assert error.max() <= 2 and error.mean() < 0.2, "in steps; the plain sums are rounded to bfloat16 in between"
+        assert kept.bits.std() > 10
 
 
 @torch.inference_mode()

@@ -70,12 +70,11 @@ def test_gather_moves_features(step: int, dtype: torch.dtype) -> None:
     assert (out[..., C:] == -1).all()
 
 
-@pytest.mark.parametrize("step", [2, 4])
-def test_pool_is_the_mean_of_tiles(step: int) -> None:
+def test_pool_is_the_mean_of_tiles() -> None:
     hidden = (random(S, S) > 0.7).astype(np.float32)
-    out = np.full((S // step, S // step, 8), -1.0, np.float32)
-    kernels.pool(hidden, step, ONE, ZERO, out, 5, ALL)
-    expected = F.avg_pool2d(torch.from_numpy(hidden)[None, None], step)[0, 0].numpy()
+    out = np.full((S // 4, S // 4, 8), -1.0, np.float32)
+    kernels.pool(hidden, ONE, ZERO, out, 5, ALL)
+    expected = F.avg_pool2d(torch.from_numpy(hidden)[None, None], 4)[0, 0].numpy()
     np.testing.assert_allclose(out[..., 5], expected, atol=1e-6)
     assert (np.delete(out, 5, axis=2) == -1).all()
 
@@ -186,7 +185,7 @@ def test_beyond_the_spans_nothing_is_drawn(out_of: type) -> None:
         coarse, fine = np.full((S // 4, S // 4, 16), 9, out_of), np.full((S // 2, S // 2, 32 + C), 9, out_of)
         joined = np.full((S // 2, S // 2, C), 9, out_of)
         kernels.gather(image, field, 4, gain, zero, coarse, spans)
-        kernels.pool(hidden, 4, gain[8], zero, coarse, 8, spans)
+        kernels.pool(hidden, gain[8], zero, coarse, 8, spans)
         kernels.gather_fine(
             image, texture, picture, colour, light, field, hidden, uv, triangle, scale, gain, zero, filled, fine, spans
         )
@@ -223,11 +222,11 @@ def test_bytes_hold_what_floats_hold() -> None:
     def drawn(out_of: type, gain: np.ndarray, zero: Any) -> dict[str, np.ndarray]:
         full, joined = np.zeros((S, S, C), out_of), np.zeros((S, S, C), out_of)
         halved, moved = np.zeros((S // 2, S // 2, C), out_of), np.zeros((S // 2, S // 2, C), out_of)
-        pooled, filled = np.zeros((S // 2, S // 2, 8), out_of), np.zeros((S // 2, S // 2, 24), out_of)
+        pooled, filled = np.zeros((S // 4, S // 4, 8), out_of), np.zeros((S // 2, S // 2, 24), out_of)
         kernels.sample_texture(texture, uv, triangle, scale * gain, zero, full)
         kernels.sample_texture_halved(texture, uv, triangle, scale * gain, zero, halved, 0, ALL)
         kernels.gather(image, field, 2, gain, zero, moved, ALL)
-        kernels.pool(hidden, 2, gain[0], zero, pooled, 5, ALL)
+        kernels.pool(hidden, gain[0], zero, pooled, 5, ALL)
         scratch = np.empty((S, S, 4), np.float32)
         kernels.fill(picture, field, hidden, colour, light, uv, scratch, gain[0], gain[1], zero, filled, 0, ALL)
         kernels.enlarge_add_relu(coarse, fine, gain, joined, whole(2 * S))
