@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from renderer import cpu_dot
-from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_convolution import SLOPES, Activation, Convolution
 from renderer.cpu_dot import DotConvolution
 from renderer.cpu_winograd import WinogradConvolution, fastest
 from renderer.simd import LANES, Values, bits_of, floats_of
@@ -114,10 +115,12 @@ class ByteConvolution:
     def __call__(self, x: Tensor, bias: Tensor | None = None, spans: object = None) -> Tensor:
         """bias: [Cout] float32 in place of the own one. spans: for WinogradConvolution; here everything is made."""
         bias = self.bias if bias is None else bias
-        return torch.ops.onednn.qconv2d_pointwise(
+        leaky = self.activation == "leaky"  # which oneDNN does not have here
+        out = torch.ops.onednn.qconv2d_pointwise(
             x, 1.0, self._zero, self._weight, self._steps, self._zeros, bias, *self._geometry, 1.0, 0, torch.bfloat16,
-            self.activation, [], "",
+            "none" if leaky else self.activation, [], "",
         )  # fmt: skip
+        return F.leaky_relu_(out, SLOPES["leaky"]) if leaky else out
 
 
 def convolution_of(
@@ -136,7 +139,7 @@ def convolution_of(
         own = conv.bias if bias is None else bias
         assert own is not None and conv.padding_mode == "zeros"
         rounded, steps = quantised(conv.weight if weight is None else weight, given.gain)
-        held = (into.tensor, into.gain) if into is not None and into.in_bytes else None
+        held = (into.tensor, into.gain, into.zero) if into is not None and into.in_bytes else None
         return DotConvolution(rounded, steps, own.detach().float(), int(given.zero), h, w, activation, held)
     if given.in_bytes:
         return ByteConvolution(conv, given, weight, bias, activation)

@@ -12,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["none", "relu"]
+from models.network.warp import LEAK
+
+Activation = Literal["none", "relu", "leaky"]
+SLOPES: dict[Activation, float] = {"none": 1.0, "relu": 0.0, "leaky": LEAK}  # of what is below zero
 
 
 def can_prepack(dtype: torch.dtype = torch.float32) -> bool:
@@ -60,8 +63,9 @@ class Convolution:
         """bias: [Cout] in place of the own one. spans: for WinogradConvolution; here everything is made."""
         bias = self.bias if bias is None else bias
         if self._prepacked:
+            name, numbers = ("leaky_relu", [LEAK]) if self.activation == "leaky" else (self.activation, [])
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self._weight, bias, self._padding, self._stride, (1, 1), 1, self.activation, [], ""
+                x, self._weight, bias, self._padding, self._stride, (1, 1), 1, name, numbers, ""
             )
         out = F.conv2d(x, self._weight, bias, self._stride, self._padding)
-        return F.relu_(out) if self.activation == "relu" else out
+        return out if self.activation == "none" else F.leaky_relu_(out, SLOPES[self.activation])

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from renderer.cpu_convolution import Activation
+from renderer.cpu_convolution import SLOPES, Activation
 from renderer.cpu_kernels import OPTIONS, blank, span
 from renderer.extent import BAND, Spans, everywhere
 from renderer.simd import LANES, Number, Values, bits_of, larger, load, nhwc, splat, store
@@ -35,13 +35,13 @@ class DotConvolution:
 
     def __init__(
         self, rounded: Tensor, steps: Tensor, bias: Tensor, zero: int, height: int, width: int, activation: Activation,
-        into: tuple[Tensor, Floats] | None = None,
+        into: tuple[Tensor, Floats, Number] | None = None,
     ) -> None:  # fmt: skip
         """rounded [16, C, 3, 3] int8, steps [16]: `renderer.cpu_bytes.quantised`; zero: the byte that stands for 0.
-        into: bytes [1, 16, height, width], channels last, that hold what comes out times a gain [16], in place of
-        memory of its own."""
+        into: bytes [1, 16, height, width], channels last, that hold what comes out times a gain [16] plus a zero, in
+        place of memory of its own."""
         self.out_channels, self.bias = OUT, bias
-        self._zero, self._least = zero, np.float32(0 if activation == "relu" else -np.inf)
+        self._zero = zero
         # [3, 3, C / 4, 16, 4]: four channels to a lane
         taps = rounded.permute(2, 3, 1, 0).unflatten(2, (-1, TOGETHER)).movedim(3, 4).contiguous()
         self._weight: NDArray[np.int8] = taps.numpy()
@@ -49,7 +49,8 @@ class DotConvolution:
         sums = -zero * rounded.int().sum(dim=1).permute(1, 2, 0)
         self._start: NDArray[np.int32] = sums.contiguous().numpy()
         own = torch.zeros(1, height, width, OUT, dtype=torch.bfloat16).permute(0, 3, 1, 2)
-        self._out, self._gain = into if into is not None else (own, np.ones(OUT, np.float32))
+        self._out, self._gain, shift = into if into is not None else (own, np.ones(OUT, np.float32), _ZERO)
+        self._ends = np.float32(SLOPES[activation]), shift
         self._steps: Floats = steps.float().numpy() * self._gain
         self._everywhere = everywhere(height, width)
 
@@ -59,28 +60,26 @@ class DotConvolution:
         """x: uint8 [1, C, height, width], channels last. bias: [16] float32 in place of the own one. spans: where it is
         wanted, of a frame that is a whole number of times larger; elsewhere 0 comes out. coarse: [1, 16, height / 2,
         width / 2], as `x`, enlarged bilinearly and added before the activation (plain twin:
-        `cpu_kernels.enlarge_add_relu`)."""
+        `cpu_kernels.join`)."""
         bias = self.bias if bias is None else bias
         step = 1 if spans is None else len(spans) * BAND // x.shape[2]
         spans = self._everywhere if spans is None else spans
         pixels, out = (bits_of(of.permute(0, 2, 3, 1))[0] for of in (x, self._out))
         added, small = bits_of(bias) * self._gain, None if coarse is None else nhwc(coarse)
-        convolve(
-            pixels, self._weight, self._start, self._steps, added, small, self._gain, self._least, out, spans, step
-        )
+        convolve(pixels, self._weight, self._start, self._steps, added, small, self._gain, self._ends, out, spans, step)
         return self._out
 
 
 @njit(**OPTIONS)
 def convolve(
     x: Bytes, weight: NDArray[np.int8], start: NDArray[np.int32], steps: Floats, bias: Floats, coarse: Values | None,
-    gain: Floats, least: Number, out: Values, spans: Spans, step: int,
+    gain: Floats, ends: tuple[Number, Number], out: Values, spans: Spans, step: int,
 ) -> None:  # fmt: skip
     """x [h, w, C]; weight [3, 3, C / 4, 16, 4]; start [3, 3, 16]: what each tap's sum begins with; steps, bias [16];
-    coarse [h / 2, w / 2, 16], times gain [16] -> out [h, w, 16], not below `least`, and 0 beyond spans, which are of a
-    frame `step` times larger."""
+    coarse [h / 2, w / 2, 16], times gain [16]; ends: what is below 0 is multiplied by, and what is added then -> out
+    [h, w, 16], as if 0 beyond spans, which are of a frame `step` times larger."""
     h, w = x.shape[0], x.shape[1]
-    begin, nothing = np.empty(OUT, np.int32), splat(_ZERO)
+    begin, nothing = np.empty(OUT, np.int32), splat(ends[1])
     added = np.empty((w, OUT), np.float32)  # to each sum of a row
     for j in range(w):
         added[j] = bias
@@ -98,13 +97,13 @@ def convolve(
             end = first + BESIDE
         for block in range(-(-(end - first) // BESIDE)):
             j = min(first + block * BESIDE, end - BESIDE)  # the last block makes some again
-            _six(x, weight, begin, steps, added, least, out, i, j)
+            _six(x, weight, begin, steps, added, ends, out, i, j)
         if left == 0:
             _begin(start, i, h, 1, 3, begin)
-            _one(x, weight, begin, steps, added, least, out, i, 0, 1, 3)
+            _one(x, weight, begin, steps, added, ends, out, i, 0, 1, 3)
         if right == w:
             _begin(start, i, h, 0, 2, begin)
-            _one(x, weight, begin, steps, added, least, out, i, w - 1, 0, 2)
+            _one(x, weight, begin, steps, added, ends, out, i, w - 1, 0, 2)
         blank(out, i, left, right, 0, OUT, nothing)  # after six beside each other, where fewer were wanted
 
 
@@ -140,7 +139,7 @@ def _enlarge(coarse, i, left, right, gain, bias, out):  # type: ignore[no-untype
 
 
 @njit(**OPTIONS)
-def _six(x, weight, begin, steps, added, least, out, i, j):  # type: ignore[no-untyped-def]
+def _six(x, weight, begin, steps, added, ends, out, i, j):  # type: ignore[no-untyped-def]
     """Outputs j..j + 6 of row i, whose neighbours to both sides are in the picture."""
     h, w, n = x.shape
     a0 = a1 = a2 = a3 = a4 = a5 = load_integers(begin, 0)
@@ -160,12 +159,12 @@ def _six(x, weight, begin, steps, added, least, out, i, j):  # type: ignore[no-u
             row += 2 * apart
     to, at = (i * w + j) * OUT, j * OUT
     for k, pair in enumerate(((a0, b0), (a1, b1), (a2, b2), (a3, b3), (a4, b4), (a5, b5))):
-        _finish(pair[0], steps, added, at + OUT * k, least, out, to + OUT * k, 0)
-        _finish(pair[1], steps, added, at + OUT * k, least, out, to + OUT * k, LANES)
+        _finish(pair[0], steps, added, at + OUT * k, ends, out, to + OUT * k, 0)
+        _finish(pair[1], steps, added, at + OUT * k, ends, out, to + OUT * k, LANES)
 
 
 @njit(**OPTIONS)
-def _one(x, weight, begin, steps, added, least, out, i, j, first, end):  # type: ignore[no-untyped-def]
+def _one(x, weight, begin, steps, added, ends, out, i, j, first, end):  # type: ignore[no-untyped-def]
     """Output j of row i, over tap columns first..end."""
     h, w, n = x.shape
     a, b = load_integers(begin, 0), load_integers(begin, LANES)
@@ -177,10 +176,11 @@ def _one(x, weight, begin, steps, added, least, out, i, j, first, end):  # type:
             at += TOGETHER
             row += 2 * apart
     to, at = (i * w + j) * OUT, j * OUT
-    _finish(a, steps, added, at, least, out, to, 0)
-    _finish(b, steps, added, at, least, out, to, LANES)
+    _finish(a, steps, added, at, ends, out, to, 0)
+    _finish(b, steps, added, at, ends, out, to, LANES)
 
 
 @njit(**OPTIONS)
-def _finish(sums, steps, added, at, least, out, to, c):  # type: ignore[no-untyped-def]
-    store(out, to + c, larger(floats(sums) * load(steps, c) + load(added, at + c), splat(least)))
+def _finish(sums, steps, added, at, ends, out, to, c):  # type: ignore[no-untyped-def]
+    value = floats(sums) * load(steps, c) + load(added, at + c)
+    store(out, to + c, larger(value, splat(ends[0]) * value) + splat(ends[1]))

@@ -235,7 +235,7 @@ def gather_fine(
     spans: Spans,
 ) -> None:
     """`gather` of F5 [S / 2, S / 2, 8], `sample_texture_halved` and `fill`, row after row: what they write side by side
-    is in the core's own cache until it is whole. scale: [C] harmonics; gain [>= 8 + C + 20]: of `out`."""
+    is in the core's own cache until it is whole. scale: [C] harmonics, C may be 0; gain [>= 8 + C + 20]: of `out`."""
     first = image.shape[2]
     at = first + len(scale)
     scale = scale * gain[first:at]
@@ -244,7 +244,8 @@ def gather_fine(
         a, b = 2 * i, 2 * j
         here = spans[a // BAND :]
         gather(image, source[a:b], 2, gain, zero, out[i:j], here)
-        sample_texture_halved(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first, here)
+        if len(scale) > 0:
+            sample_texture_halved(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first, here)
         fill(
             picture, source[a:b], hidden[a:b], colour, light, uv[a:b], filled[a:b], gain[at], gain[at + 16], zero,
             out[i:j], at, here,
@@ -261,15 +262,15 @@ def _moved(picture, source, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values, spans: Spans) -> None:
-    """ReLU of coarse [h, h, C], bilinearly enlarged by two, plus fine [2h, 2h, C], times gain [C]."""
+def join(coarse: Values, fine: Values, slope: Number, gain: Floats, zero: Number, out: Values, spans: Spans) -> None:
+    """Leaky ReLU of coarse [h, h, C], bilinearly enlarged by two, plus fine [2h, 2h, C]; times gain [C], plus zero."""
     h, channels = coarse.shape[0], coarse.shape[2]
-    near, far, zero = splat(np.float32(0.75)), splat(np.float32(0.25)), splat(_ZERO)
+    near, far, leak, shift = splat(np.float32(0.75)), splat(np.float32(0.25)), splat(slope), splat(zero)
     for i in range(2 * h):
         y0 = i // 2
         y1 = min(y0 + 1, h - 1) if i % 2 else max(y0 - 1, 0)
         left, right = span(spans, i, 2)
-        blank(out, i, left, right, 0, channels, zero)
+        blank(out, i, left, right, 0, channels, shift)
         for j in range(left, right):
             x0 = j // 2
             x1 = min(x0 + 1, h - 1) if j % 2 else max(x0 - 1, 0)
@@ -279,7 +280,8 @@ def enlarge_add_relu(coarse: Values, fine: Values, gain: Floats, out: Values, sp
             for k in range(0, channels, LANES):
                 top = near * load(coarse, a + k) + far * load(coarse, b + k)
                 low = near * load(coarse, c + k) + far * load(coarse, d + k)
-                store(out, at + k, load(gain, k) * larger(near * top + far * low + load(fine, at + k), zero))
+                value = near * top + far * low + load(fine, at + k)
+                store(out, at + k, load(gain, k) * larger(value, leak * value) + shift)
 
 
 @njit(**OPTIONS)

@@ -45,14 +45,17 @@ class CpuWarp:
         coarse_weight = warp.coarse.weight.detach()
         self.coarse = LayerInput(q, q, padded_channels(coarse_weight.shape[1]), dtype, held.get("coarse"))
         self.fine = LayerInput(h, h, padded_channels(weight.shape[1]), dtype, fine)
-        self._joined = LayerInput(h, h, w, dtype, held.get("joined"), signed=False)
+        leaky = warp.slope > 0
+        self._joined = LayerInput(h, h, w, dtype, held.get("joined"), signed=leaky)
         kept = held.get("between") if cpu_dot.fits(warp.coarse, q, self.coarse.tensor.shape[1]) else None
-        self._between = LayerInput(q, q, w, dtype, kept, signed=False)
-        self._coarse = _Branch(warp.coarse, self.coarse, coarse_weight, dtype, "relu", self._between)
+        self._between = LayerInput(q, q, w, dtype, kept, signed=leaky)
+        activation: Activation = "leaky" if leaky else "relu"
+        self._slope = np.float32(warp.slope)
+        self._coarse = _Branch(warp.coarse, self.coarse, coarse_weight, dtype, activation, self._between)
         # joined in the same pass where the convolution is our own
         self._joins = self._joined.in_bytes and cpu_dot.fits(warp.fine, h, self.fine.tensor.shape[1])
         joined = self._joined if self._joins else None
-        self._fine = _Branch(warp.fine, self.fine, weight, dtype, "relu" if self._joins else "none", joined)
+        self._fine = _Branch(warp.fine, self.fine, weight, dtype, activation if self._joins else "none", joined)
         self._coarse_to_fine = convolution_of(self._between, warp.coarse_to_fine, dtype)
         assert warp.residual.bias is not None
         in_order = warp.residual.weight.detach()[_PIXEL_ORDER], warp.residual.bias.detach()[_PIXEL_ORDER]
@@ -74,7 +77,8 @@ class CpuWarp:
             self._fine(self.changes[w:], spans, q)
         else:
             fine = self._fine(self.changes[w:], spans)
-            kernels.enlarge_add_relu(nhwc(q), nhwc(fine), self._joined.gain, self._joined.bits, spans)
+            into = self._joined
+            kernels.join(nhwc(q), nhwc(fine), self._slope, into.gain, into.zero, into.bits, spans)
         return nhwc(self._residual(self._joined.tensor, None, spans))
 
 

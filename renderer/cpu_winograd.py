@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_convolution import SLOPES, Activation, Convolution
 from renderer.cpu_kernels import OPTIONS, blank, span
 from renderer.extent import BAND, Spans, everywhere
 from renderer.simd import LANES, Number, bits_of, larger, load, splat, spread, store
@@ -78,7 +78,8 @@ class WinogradConvolution:
         channels = weight.shape[1]
         assert bias is not None and channels % LANES == 0 and conv.padding_mode == "zeros"
         self.out_channels = OUT
-        self.bias, self._activation = bias.detach().float().contiguous(), activation
+        self.bias = bias.detach().float().contiguous()
+        self._slope = np.float32(SLOPES[activation])
         carries = weight.abs().sum(dim=(0, 2, 3)).nonzero()
         used = int(carries.max()) + 1 if len(carries) else 0
         # [6, 3, <= Cin, 16]: product, row of the taps, ...
@@ -95,22 +96,29 @@ class WinogradConvolution:
         bias = self.bias if bias is None else bias
         step = 1 if spans is None else len(spans) * BAND // x.shape[2]
         spans = self._everywhere if spans is None else spans
-        least = np.float32(0 if self._activation == "relu" else -np.inf)
         pixels = bits_of(x.permute(0, 2, 3, 1))[0]
         convolve(
-            pixels, self._weight, bits_of(bias), least, self._rows, self._products, bits_of(self._out)[0], spans, step
+            pixels,
+            self._weight,
+            bits_of(bias),
+            self._slope,
+            self._rows,
+            self._products,
+            bits_of(self._out)[0],
+            spans,
+            step,
         )
         return self._out.permute(0, 3, 1, 2)
 
 
 @njit(**OPTIONS)
 def convolve(
-    x: Floats, weight: Floats, bias: Floats, least: Number, rows: Floats, products: Floats, out: Floats, spans: Spans,
+    x: Floats, weight: Floats, bias: Floats, slope: Number, rows: Floats, products: Floats, out: Floats, spans: Spans,
     step: int,
 ) -> None:  # fmt: skip
-    """x [h, w, C], 0 beyond its borders; weight [6, 3, <= C, 16], bias [16] -> out [h, w, 16], not below `least`, and 0
-    beyond spans, which are of a frame `step` times larger. Scratch: rows [3, 6, w / 4, C], the input's last three rows,
-    transformed; products [6, w / 4, 16]."""
+    """x [h, w, C], 0 beyond its borders; weight [6, 3, <= C, 16], bias [16] -> out [h, w, 16], `slope` times what is
+    below 0, and 0 beyond spans, which are of a frame `step` times larger. Scratch: rows [3, 6, w / 4, C], the input's
+    last three rows, transformed; products [6, w / 4, 16]."""
     h, tiles = x.shape[0], x.shape[1] // TILE
     nothing = splat(_ZERO)
     for i in range(-1, h):
@@ -127,7 +135,7 @@ def convolve(
             if first < end:
                 for p in range(POINTS):
                     _multiply(rows, weight, i, h, p, first, end, products)
-                _finish(products, bias, least, i, first, end, out)
+                _finish(products, bias, slope, i, first, end, out)
 
 
 @njit(**OPTIONS)
@@ -198,11 +206,11 @@ def _multiply(rows, weight, i, h, p, begin, end, products):  # type: ignore[no-u
 
 
 @njit(**OPTIONS)
-def _finish(products, bias, least, i, first, end, out):  # type: ignore[no-untyped-def]
+def _finish(products, bias, slope, i, first, end, out):  # type: ignore[no-untyped-def]
     """Tiles first..end of output row i from their products."""
     tiles = products.shape[1]
     apart = tiles * OUT
-    two, four, eight, lowest = splat(_TWO), splat(_FOUR), splat(_EIGHT), splat(least)
+    two, four, eight, leak = splat(_TWO), splat(_FOUR), splat(_EIGHT), splat(slope)
     for t in range(first, end):
         for c in (0, LANES):
             at = t * OUT + c
@@ -211,8 +219,13 @@ def _finish(products, bias, least, i, first, end, out):  # type: ignore[no-untyp
             own = load(bias, c)
             to = (i * tiles + t) * TILE * OUT + c
             near, far = m1 + m2 + own, m3 + m4
-            store(out, to, larger(load(products, at) + near + far, lowest))
-            store(out, to + 2 * OUT, larger(near + four * far, lowest))
+            _store(out, to, load(products, at) + near + far, leak)
+            _store(out, to + 2 * OUT, near + four * far, leak)
             near, far = m1 - m2 + own, m3 - m4
-            store(out, to + OUT, larger(near + two * far, lowest))
-            store(out, to + 3 * OUT, larger(near + eight * far + load(products, at + 5 * apart), lowest))
+            _store(out, to + OUT, near + two * far, leak)
+            _store(out, to + 3 * OUT, near + eight * far + load(products, at + 5 * apart), leak)
+
+
+@njit(**OPTIONS)
+def _store(out, to, value, leak):  # type: ignore[no-untyped-def]
+    store(out, to, larger(value, leak * value))

@@ -49,7 +49,7 @@ _CAMERA = Camera(700.0, 700.0, 256.0, 256.0, 512, 512)
 # what may differ from the default configuration; anything else the kernels do not know
 _KNOWN = {
     "size", "width", "texture_size", "texture_levels", "texture_channels", "norm", "warp_width", "detail",
-    "expression_code",
+    "expression_code", "warp_texture", "warp_leaky",
 }  # fmt: skip
 
 
@@ -99,6 +99,9 @@ class CpuEngine:
             merged = avatar.network.texture.merged()
             # in the networks' own precision: half the bytes of what is read at random places
             self.texture: Values = bits_of(merged[0].permute(1, 2, 0).to(dtype).contiguous())
+            # what W is told of it
+            told = self.texture.shape[2] if avatar.network.config.warp_texture else 0
+            self._warp_texture: Values = np.ascontiguousarray(self.texture[:, :, :told])
             # whole vectors are read of it: three channels, and room up to eight
             colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, LANES - 3))
             self.colour: Floats = colour[0].permute(1, 2, 0).contiguous().numpy()
@@ -163,9 +166,10 @@ class CpuEngine:
         raster, hidden_at = geometry.raster, cached.coarse.shape[2]
         kernels.gather(cached.coarse, source, 4, coarse.gain, coarse.zero, coarse.bits, self.spans)
         kernels.pool(hidden, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at, self.spans)
+        told = self._warp_texture
         kernels.gather_fine(
-            cached.fine, self.texture, cached.picture, self.colour, light, source, hidden, raster.attributes,
-            raster.triangle, scale, fine.gain, fine.zero, self._filled, fine.bits, self.spans,
+            cached.fine, told, cached.picture, self.colour, light, source, hidden, raster.attributes, raster.triangle,
+            scale[: told.shape[2]], fine.gain, fine.zero, self._filled, fine.bits, self.spans,
         )  # fmt: skip
 
     def close(self) -> None:

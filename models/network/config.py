@@ -31,7 +31,7 @@ _IMPLICIT = (
     *_CACHE_LAYERS, "warp_delta_uv", "warp_delta_pose", "warp_sh_pose", "warp_expression", "warp_mlp", "warp_skips",
     "warp_norm", "warp_rgb_residual", "published_width",
 )  # fmt: skip
-_RESIDUAL = (*_CACHE_LAYERS, "warp_hidden", "warp_texture", "warp_change")
+_RESIDUAL = (*_CACHE_LAYERS, "warp_hidden", "warp_texture", "warp_change", "warp_leaky")
 _PARTS: dict[str, tuple[str, ...]] = {
     "motion": ("warp_residual", "warp_fill", "warp_relight", *_RESIDUAL),
     "published": _IMPLICIT,
@@ -67,7 +67,8 @@ class NetworkConfig:
 
     Parts of ours: warp_residual (the network at all), warp_fill (the texture's colour where nothing was seen),
     warp_relight (that colour lit as the cached view is), and what the network is told: warp_hidden, warp_texture (at
-    the new UV map), warp_change (of pose and expression).
+    the new UV map), warp_change (of pose and expression). warp_leaky: its units let a tenth of what is below zero
+    through; those of plain ReLUs die in the first steps of a training, most of them, and for good.
     """
 
     size: int = 256
@@ -100,6 +101,7 @@ class NetworkConfig:
     warp_hidden: bool = True
     warp_texture: bool = True
     warp_change: bool = True
+    warp_leaky: bool = True
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -166,7 +168,8 @@ class NetworkConfig:
 
     @staticmethod
     def from_dict(values: Any) -> NetworkConfig:
-        """Raises UserError for unknown keys, wrong types, sizes out of range, or parts that contradict each other."""
+        """Of an avatar's file. Raises UserError for unknown keys, wrong types, sizes out of range, or parts that
+        contradict each other."""
         if not isinstance(values, dict) or set(values) - set(_DEFAULTS):
             raise UserError(f"network configuration has unknown entries; known are {', '.join(_DEFAULTS)}")
         words = {bool: "true or false", int: "a whole number", str: "a word"}
@@ -174,6 +177,8 @@ class NetworkConfig:
             wanted = type(_DEFAULTS[key])
             if type(value) is not wanted:
                 raise UserError(f"network configuration: {key} must be {words[wanted]}, not {str(value)[:80]!r}")
+        if values.get("warp", _DEFAULTS["warp"]) == "motion" and values.get("warp_residual", True):
+            values = {"warp_leaky": False, **values}  # of files from before there was a choice
         return NetworkConfig(**values)
 
 

@@ -17,6 +17,7 @@ from models.network.config import CACHE_CHANNELS, SH_COUNT, NetworkConfig
 from models.network.generator import GeneratorOutput
 from models.network.light import sample_light
 
+LEAK = 0.1
 STATE_SIZE = 52 + 6 + 2  # expression, pose (rotation vector, translation), camera (crop centre)
 
 
@@ -95,7 +96,7 @@ class MotionWarp(nn.Module):
         self.config = config
         if not config.warp_residual:
             return
-        w = config.warp_width
+        w, self.slope = config.warp_width, LEAK * config.warp_leaky
         if config.cache_f3:
             self.reduce = nn.Conv2d(4 * config.width, 2 * w, 1)
         if config.warp_change:
@@ -145,9 +146,9 @@ class MotionWarp(nn.Module):
         pixel-shuffle order), hidden (4). biases: from `biases`.
         """
         a, b = (bias[:, :, None, None].to(coarse.dtype) for bias in biases)
-        q = self.coarse_to_fine(F.relu(self.coarse(coarse) + a))
+        q = self.coarse_to_fine(F.leaky_relu(self.coarse(coarse) + a, self.slope))
         q = F.interpolate(q, scale_factor=2, mode="bilinear", align_corners=False)
-        return self.residual(F.relu(q + self.fine(fine) + b))
+        return self.residual(F.leaky_relu(q + self.fine(fine) + b, self.slope))
 
     def forward(self, cache: Cache, target: Target) -> WarpOutput:
         config = self.config

@@ -97,7 +97,7 @@ def _warps(base: NetworkConfig, frozen: bool, latency: Callable[[NetworkConfig],
     for name, part in (
         ("residual network", "warp_residual"), ("fill", "warp_fill"), ("relighting", "warp_relight"),
         ("hidden mask", "warp_hidden"), ("F3", "cache_f3"), ("F4", "cache_f4"), ("F5", "cache_f5"),
-        ("texture features", "warp_texture"), ("change-of-view bias", "warp_change"),
+        ("texture features", "warp_texture"), ("change-of-view bias", "warp_change"), ("leak", "warp_leaky"),
     ):  # fmt: skip
         listed[f"ours without {name}"] = replace(base, **{part: False})
     listed |= {

@@ -17,6 +17,7 @@ class GpuWarp:
     zero. Used by one thread."""
 
     def __init__(self, warp: MotionWarp, size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._slope = warp.slope
         self._change = copy.deepcopy(warp.change).float().to(device)
         self._coarse = Convolution(warp.coarse, dtype, device, padding=1, fill=True)
         self._fine = Convolution(warp.fine, dtype, device, padding=1, fill=True)
@@ -28,6 +29,6 @@ class GpuWarp:
     def __call__(self, sh: Tensor, state: Tensor, cached_state: Tensor) -> Tensor:
         """sh [9], states [60], float32. Returns the residual [S/2, S/2, 16] in pixel_shuffle's order."""
         a, b = self._change(change_of_view(sh[None], state[None], cached_state[None]))[0].chunk(2)
-        q = self._coarse_to_fine(F.relu_(self._coarse(self.coarse, a)))
+        q = self._coarse_to_fine(F.leaky_relu_(self._coarse(self.coarse, a), self._slope))
         q = nhwc(F.interpolate(q.permute(2, 0, 1)[None], scale_factor=2, mode="bilinear", align_corners=False))
-        return self._residual(F.relu_(q + self._fine(self.fine, b)))
+        return self._residual(F.leaky_relu_(q + self._fine(self.fine, b), self._slope))

@@ -127,6 +127,8 @@ class WarpPass:
         s, device = shared.size, shared.device
         self._shared = shared
         self._corrector = GpuWarp(warp, s, shared.dtype, device)
+        told = shared.texture.shape[2] if warp.config.warp_texture else 0
+        self._texture = shared.texture[..., :told].contiguous()  # what W is told of it
         self.row, self._pixels, self._scale = shared.view()
         self.cached = like.clone()
         self._attributes = torch.cat([shared.mesh.uv, torch.zeros_like(shared.mesh.uv)], dim=1)
@@ -154,8 +156,8 @@ class WarpPass:
         self._state.copy_(self.row["state"])
         kernels.prepare_coarse(cached.coarse, self._source, self._hidden, self._corrector.coarse)
         kernels.prepare_fine(
-            shared.texture, raster.attributes, raster.triangle, self._scale, cached.fine, cached.picture,
-            shared.colour, cached.light, self._source, self._hidden, self._filled, self._corrector.fine,
+            self._texture, raster.attributes, raster.triangle, self._scale[: self._texture.shape[2]], cached.fine,
+            cached.picture, shared.colour, cached.light, self._source, self._hidden, self._filled, self._corrector.fine,
         )  # fmt: skip
         residual = self._corrector(self.row["harmonics"].float(), self._state, cached.state)
         kernels.finish(self._filled, residual, shared.fade, self.rgba, self.broken)

@@ -64,8 +64,9 @@ def prepare_fine(
 ) -> None:
     first, channels = cached.shape[2], texture.shape[2]
     out[..., :first] = _nhwc(move(_nchw(cached.float()), halve_field(source[None])))
-    features = F.avg_pool2d(_sampled(texture, attributes, triangle), 2)
-    out[..., first : first + channels] = _nhwc(features) * scale
+    if channels:
+        features = F.avg_pool2d(_sampled(texture, attributes, triangle), 2)
+        out[..., first : first + channels] = _nhwc(features) * scale
     moved = move(_nchw(picture.float()), source[None])
     paint = _sampled(colour, attributes, triangle)[:, :3] + sample_light(_nchw(light), attributes[None, ..., :2])[:, :3]
     painted = torch.lerp(moved[:, :3], paint, hidden)

@@ -160,11 +160,11 @@ def prepare_fine(
 ) -> None:
     """The warp's half-size input, and the picture that it corrects.
 
-    texture [T, T, C], attributes [S, S, 4], triangle, scale: as for `sample_texture`; cached [S/2, S/2, 8]: F5; picture
-    [S, S, 4]: the cached colour and mask; colour [T, T, 4]: the texture's smoothed colour; light [L, L, 4]: what to add
-    to it, of the cached view; source [S, S, 2] and hidden [S, S]: the motion field. Into filled [S, S, 4] float32, and
-    out [S/2, S/2, >= 8 + C + 20]: F5 moved, the texture's features, the filled picture (16, as pixel_unshuffle orders
-    them), hidden (4).
+    texture [T, T, C], attributes [S, S, 4], triangle, scale: as for `sample_texture`, but that C may be 0; cached
+    [S/2, S/2, 8]: F5; picture [S, S, 4]: the cached colour and mask; colour [T, T, 4]: the texture's smoothed colour;
+    light [L, L, 4]: what to add to it, of the cached view; source [S, S, 2] and hidden [S, S]: the motion field. Into
+    filled [S, S, 4] float32, and out [S/2, S/2, >= 8 + C + 20]: F5 moved, the texture's features, the filled picture
+    (16, as pixel_unshuffle orders them), hidden (4).
     """
     size, channels, many = hidden.shape[0], texture.shape[2], blocks(gpu=32, interpreter=4096)
     with on_device(texture):

@@ -9,7 +9,7 @@ from torch import nn
 from renderer import cpu_dot
 from renderer import cpu_kernels as kernels
 from renderer.cpu_bytes import ByteConvolution, LayerInput, Product, convolution_of, quantised
-from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_convolution import SLOPES, Activation, Convolution
 from renderer.cpu_dot import DotConvolution
 from renderer.extent import everywhere
 from renderer.simd import floats_of, nhwc
@@ -50,7 +50,7 @@ def test_convolution_in_bytes(signed: bool, padding: int) -> None:
 
 @pytest.mark.needs("int8")
 @pytest.mark.needs("vnni")
-@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize("activation", ["none", "relu", "leaky"])
 @pytest.mark.parametrize(("signed", "h", "w", "channels"), [(True, 12, 20, 48), (False, 5, 9, 8), (True, 1, 8, 16)])
 @torch.inference_mode()
 def test_products_of_our_own_are_onednns(signed: bool, h: int, w: int, channels: int, activation: Activation) -> None:
@@ -90,8 +90,9 @@ def test_only_what_is_wanted_is_summed_and_kept_in_bytes() -> None:
 
 @pytest.mark.needs("int8")
 @pytest.mark.needs("vnni")
+@pytest.mark.parametrize("activation", ["relu", "leaky"])
 @torch.inference_mode()
-def test_a_smaller_picture_is_enlarged_and_added_in_the_same_pass() -> None:
+def test_a_smaller_picture_is_enlarged_and_added_in_the_same_pass(activation: Activation) -> None:
     """As summed, rounded, enlarged and added one after the other; on a whole frame and inside spans."""
     side = 24
     layer, _ = given(True, side, side)
@@ -101,16 +102,18 @@ def test_a_smaller_picture_is_enlarged_and_added_in_the_same_pass() -> None:
     )
     plain = ByteConvolution(conv, layer)(layer.tensor)
     enlarged = F.interpolate(coarse.float(), scale_factor=2, mode="bilinear", align_corners=False)
-    wanted = F.relu(plain.float() + enlarged)
+    slope = np.float32(SLOPES[activation])
+    wanted = F.leaky_relu(plain.float() + enlarged, float(slope))
+    largest, signed = wanted.abs().amax(dim=(0, 2, 3)).numpy(), bool(slope > 0)
     some = np.array([[0, 48], [8, 40], [0, 0], [24, 48], [0, 8], [16, 24]], np.int32)
     for spans in (everywhere(2 * side, 2 * side), some):
-        kept = LayerInput(side, side, 16, torch.bfloat16, wanted.amax(dim=(0, 2, 3)).numpy(), signed=False)
-        fast = convolution_of(layer, conv, torch.bfloat16, activation="relu", into=kept)
+        kept = LayerInput(side, side, 16, torch.bfloat16, largest, signed)
+        fast = convolution_of(layer, conv, torch.bfloat16, activation=activation, into=kept)
         assert isinstance(fast, DotConvolution)
         kept.tensor.fill_(9)
         fast(layer.tensor, None, spans, coarse)
-        twin = LayerInput(side, side, 16, torch.bfloat16, wanted.amax(dim=(0, 2, 3)).numpy(), signed=False)
-        kernels.enlarge_add_relu(nhwc(coarse), nhwc(plain), twin.gain, twin.bits, spans)
+        twin = LayerInput(side, side, 16, torch.bfloat16, largest, signed)
+        kernels.join(nhwc(coarse), nhwc(plain), slope, twin.gain, twin.zero, twin.bits, spans)
         error = np.abs(kept.bits.astype(int) - twin.bits.astype(int))
         assert error.max() <= 2 and error.mean() < 0.2, "in steps; the plain sums are rounded to bfloat16 in between"
         assert kept.bits.std() > 10

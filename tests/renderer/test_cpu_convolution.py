@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from renderer.cpu_convolution import Activation, Convolution
+from renderer.cpu_convolution import SLOPES, Activation, Convolution
 from renderer.cpu_winograd import WinogradConvolution, fastest
 
 
 @pytest.mark.parametrize("prepack", [False, None], ids=["plain", "prepacked where it can be had"])
-@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize("activation", ["none", "relu", "leaky"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 @pytest.mark.parametrize(("k", "stride", "padding", "side"), [(3, 1, 1, 20), (3, 1, 0, 33), (4, 2, 1, 32)])
 def test_it_is_torchs_convolution(
@@ -26,7 +26,7 @@ def test_it_is_torchs_convolution(
     for bias in (None, other):
         out = fast(x.to(dtype), None if bias is None else bias.to(dtype))
         plain = F.conv2d(x, conv.weight, conv.bias if bias is None else bias, stride, padding)
-        plain = F.relu(plain) if activation == "relu" else plain
+        plain = F.leaky_relu(plain, SLOPES[activation])
         assert out.dtype == dtype and out.permute(0, 2, 3, 1).is_contiguous(), "the kernels read it channels-last"
         assert (out.float() - plain).abs().max() < tolerance * plain.abs().max()
 
@@ -38,7 +38,7 @@ def test_other_weights_than_the_convolutions_own() -> None:
     torch.testing.assert_close(out, F.conv2d(x, weight, bias, padding=1), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize("activation", ["none", "relu", "leaky"])
 @pytest.mark.parametrize(("channels", "height", "width"), [(48, 5, 24), (16, 30, 32), (8, 1, 44), (24, 2, 100)])
 def test_half_of_the_products_give_the_same_sums(
     activation: Activation, channels: int, height: int, width: int
@@ -49,7 +49,7 @@ def test_half_of_the_products_give_the_same_sums(
     for bias in (None, torch.randn(16)):  # the second pass finds the first one's scratch
         x = 3 * torch.randn(1, height, width, channels).permute(0, 3, 1, 2) + 1
         plain = F.conv2d(x, conv.weight, conv.bias if bias is None else bias, padding=1)
-        plain = F.relu(plain) if activation == "relu" else plain
+        plain = F.leaky_relu(plain, SLOPES[activation])
         out = fast(x, bias)
         assert out.permute(0, 2, 3, 1).is_contiguous()
         assert (out - plain).abs().max() < 1e-5 * plain.abs().max()
@@ -57,7 +57,7 @@ def test_half_of_the_products_give_the_same_sums(
     assert not fast(x).isfinite().all(), "a network that lost its numbers is to be seen"
 
 
-@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize("activation", ["none", "relu", "leaky"])
 def test_only_what_is_wanted_is_multiplied(activation: Activation) -> None:
     """Spans of a frame twice as large; the narrow ones are fewer tiles than are made together."""
     height, width = 20, 48

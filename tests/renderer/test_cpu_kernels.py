@@ -17,7 +17,7 @@ from renderer.extent import whole
 from renderer.simd import bits_of
 
 S, C = 32, 16
-ONES, ONE, ZERO = np.ones(C, np.float32), np.float32(1), np.float32(0)
+ONES, ONE, ZERO, SLOPE = np.ones(C, np.float32), np.float32(1), np.float32(0), np.float32(0.1)
 ALL = whole(S)
 
 
@@ -124,12 +124,13 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     assert (out[..., :8] == -1).all() and (out[..., 28:] == -1).all()
 
 
-def test_enlarging_adds_and_rectifies() -> None:
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_enlarging_adds_and_lets_a_little_through_below_zero(slope: float) -> None:
     coarse, fine = random(S, S, C) - 0.5, random(2 * S, 2 * S, C) - 0.5
     out = np.empty_like(fine)
-    kernels.enlarge_add_relu(coarse, fine, ONES, out, whole(4 * S))
-    plain = F.relu(F.interpolate(nchw(coarse), scale_factor=2, mode="bilinear", align_corners=False) + nchw(fine))
-    np.testing.assert_allclose(out, nhwc(plain), atol=1e-5)
+    kernels.join(coarse, fine, np.float32(slope), ONES, ZERO, out, whole(4 * S))
+    summed = F.interpolate(nchw(coarse), scale_factor=2, mode="bilinear", align_corners=False) + nchw(fine)
+    np.testing.assert_allclose(out, nhwc(F.leaky_relu(summed, slope)), atol=1e-5)
 
 
 def test_the_finished_frame_is_premultiplied_and_says_whether_it_is_finite() -> None:
@@ -189,13 +190,13 @@ def test_beyond_the_spans_nothing_is_drawn(out_of: type) -> None:
         kernels.gather_fine(
             image, texture, picture, colour, light, field, hidden, uv, triangle, scale, gain, zero, filled, fine, spans
         )
-        kernels.enlarge_add_relu(quarter, half, gain, joined, spans)
+        kernels.join(quarter, half, SLOPE, gain, zero, joined, spans)
         picture_out[:] = 9
         kernels.finish_warp(filled, residual, fade, picture_out, spans)
         return [coarse[..., :9], fine[..., : 28 + C], joined, picture_out.copy()]
 
     spans = np.array([[8, 24], [0, 8], [16, 32], [0, 0]], np.int32)
-    for whole_one, part, empty in zip(drawn(ALL), drawn(spans), (zero, zero, 0, 0), strict=True):
+    for whole_one, part, empty in zip(drawn(ALL), drawn(spans), (zero, zero, zero, 0), strict=True):
         step = S // len(part)
         inside = np.zeros((S, S), bool)
         for band, (left, right) in enumerate(spans):
@@ -229,13 +230,13 @@ def test_bytes_hold_what_floats_hold() -> None:
         kernels.pool(hidden, gain[0], zero, pooled, 5, ALL)
         scratch = np.empty((S, S, 4), np.float32)
         kernels.fill(picture, field, hidden, colour, light, uv, scratch, gain[0], gain[1], zero, filled, 0, ALL)
-        kernels.enlarge_add_relu(coarse, fine, gain, joined, whole(2 * S))
+        kernels.join(coarse, fine, SLOPE, gain, zero, joined, whole(2 * S))
         return {"full": full, "halved": halved, "moved": moved, "pooled": pooled, "filled": filled, "joined": joined}
 
     floats, bytes_ = drawn(np.float32, ONES, ZERO), drawn(np.uint8, gain, zero)
     gains: dict[str, Any] = {"pooled": gain[0], "filled": np.repeat(gain[:2], [16, 8])}
     for name, values in floats.items():
-        expected = in_bytes(values, gains.get(name, gain), 0 if name == "joined" else zero)
+        expected = in_bytes(values, gains.get(name, gain), zero)
         if name in ("pooled", "filled"):  # the channels that are left alone stay at 0
             written = (bytes_[name] != 0) | (values != 0)
             expected = np.where(written, expected, 0)

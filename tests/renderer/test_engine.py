@@ -17,6 +17,7 @@ from models.geometry import Pose, look_at, quaternion_from_euler
 from models.track_file import Track
 from renderer import engine_cpu
 from renderer.bench.samples import request_at as performed_at
+from renderer.cpu_bytes import has_byte_products
 from renderer.engine import PlainEngine, engine_factories, make_engine
 from renderer.engine_cpu import CpuEngine, CpuEngines, measured, sample_views
 from renderer.engine_split import SplitEngine
@@ -196,7 +197,7 @@ def test_the_viewer_moving_is_the_head_turning(avatar: Avatar, track: Track) -> 
     [
         {"warp": "past"}, {"warp": "none"}, {"backbone": "resnet"},
         {"upsampling": "transposed"}, {"warp_residual": False}, {"warp_fill": False}, {"warp_hidden": False},
-        {"warp_texture": False}, {"warp_change": False}, {"cache_f3": False}, {"cache_f4": False}, {"cache_f5": False},
+        {"warp_change": False}, {"cache_f3": False}, {"cache_f4": False}, {"cache_f5": False},
     ],
     ids=str,
 )  # fmt: skip
@@ -246,6 +247,19 @@ def test_sizes_and_the_papers_g_stay_on_the_fast_engine(track: Track) -> None:
     known = replace(CONFIG, width=16, norm="instance", detail=False, expression_code=0, texture_levels=2)
     engine = make_engine(untrained_avatar(track, known), "cpu")
     assert isinstance(engine, CpuEngine) and "slow" not in engine.device
+
+
+def test_a_warp_that_is_not_told_the_texture_is_drawn_fast(
+    track: Track, request_at: Callable[[int], ViewRequest]
+) -> None:
+    untold = untrained_avatar(track, replace(CONFIG, warp_texture=False))
+    plain, half = PlainEngine(untold, "cpu"), CpuEngine(untold, dtype=torch.bfloat16)
+    engines = {60.0: CpuEngine(untold, dtype=torch.float32)}
+    if has_byte_products():
+        engines[40.0] = CpuEngine(untold, dtype=torch.bfloat16, largest=measured(half, sample_views(untold)))
+    wanted = plain.warp(plain.build_cache(request_at(3)), request_at(8)).rgba
+    for least, engine in engines.items():
+        assert decibels(wanted, engine.warp(engine.build_cache(request_at(3)), request_at(8)).rgba) > least
 
 
 def test_not_a_number_is_noticed(avatar: Avatar, track: Track, request_at: Callable[[int], ViewRequest]) -> None:

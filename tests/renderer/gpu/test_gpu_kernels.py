@@ -87,8 +87,9 @@ def test_texture_with_harmonics(dtype: torch.dtype, channels: int) -> None:
 
 
 @DTYPES
-def test_inputs_of_the_warp(dtype: torch.dtype) -> None:
-    scene = Scene(dtype)
+@pytest.mark.parametrize("channels", [16, 0])
+def test_inputs_of_the_warp(dtype: torch.dtype, channels: int) -> None:
+    scene = Scene(dtype, channels)
     expected = torch.zeros(S // 4, S // 4, 32, dtype=dtype)
     out = expected.clone().to(DEVICE)
     plain.prepare_coarse(scene.coarse, scene.source, scene.hidden, expected)
