@@ -96,18 +96,8 @@ class WinogradConvolution:
         bias = self.bias if bias is None else bias
         step = 1 if spans is None else len(spans) * BAND // x.shape[2]
         spans = self._everywhere if spans is None else spans
-        pixels = bits_of(x.permute(0, 2, 3, 1))[0]
-        convolve(
-            pixels,
-            self._weight,
-            bits_of(bias),
-            self._slope,
-            self._rows,
-            self._products,
-            bits_of(self._out)[0],
-            spans,
-            step,
-        )
+        pixels, out, slope = bits_of(x.permute(0, 2, 3, 1))[0], bits_of(self._out)[0], self._slope
+        convolve(pixels, self._weight, bits_of(bias), slope, self._rows, self._products, out, spans, step)
         return self._out.permute(0, 3, 1, 2)
 
 
