@@ -79,7 +79,8 @@ class TrainConfig:
     """Begin with this avatar's weights: of the same person, tracked anew or in another video. The sizes must agree."""
 
     learn: Literal["all", "warp"] = "all"
-    """warp: texture and generator stay as --start's avatar has them, and only its warp learns on: in half the time."""
+    """warp: texture and generator stay as --start's avatar has them, and only its warp learns on: in half the time. If
+    another kind of warp is asked for than it has, that one begins from nothing."""
 
     split: Literal["most", "blocks", "tail"] = "most"
     """Which frames are held out: 8 % of blocks; blocks dealt 70/15/15; or the last 15 % in time."""
@@ -188,6 +189,7 @@ def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, P
     import torch
 
     from models.avatar_file import load_avatar
+    from models.network.config import changes, of_generator
     from models.track_file import load_track
     from models.training.frames import FrameStore
     from models.training.losses import GradientPyramid, VggPerceptual
@@ -208,6 +210,11 @@ def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, P
     )  # fmt: skip
     start = load_avatar(config.start).network if config.start is not None else None
     shared = start if config.learn == "warp" else None
+    if shared is not None and shared.config != network and of_generator(shared.config) == of_generator(network):
+        start = None
+        differs = ", ".join(f"{name} {value}" for name, value in changes(shared.config, network).items())
+        if ranks.first:
+            print(f"{config.start} has another warp ({differs}): a new one begins")
     return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks, shared, start), out
 
 

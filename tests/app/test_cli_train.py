@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.cli import main
 from models.avatar_file import load_avatar, read_manifest
@@ -100,6 +101,23 @@ def test_bad_input_is_one_line(track: Path, tmp_path: Path, capsys: pytest.Captu
         error = capsys.readouterr().err
         assert error.startswith("visavis: ") and error.count("\n") == 1, (words, error)
         assert not Path(out).exists()
+
+
+def test_another_warp_begins_on_an_avatars_generator(
+    track: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old.avatar", tmp_path / "new.avatar"
+    assert main(["train", str(track), "-o", str(old), *TINY, "--steps", "2", "--set", "warp_leaky=false"]) == 0
+    capsys.readouterr()
+    assert (
+        main(["train", str(track), "-o", str(new), *TINY, "--steps", "2", "--start", str(old), "--learn", "warp"]) == 0
+    )
+    assert "another warp (warp_leaky False): a new one begins" in capsys.readouterr().out
+    assert load_avatar(new).network.config.warp_leaky and not load_avatar(old).network.config.warp_leaky
+    before, after = (load_avatar(path).network.state_dict() for path in (old, new))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("texture."))
+    assert main(again) == 2
+    assert "other networks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["dnr++", "explicit"])

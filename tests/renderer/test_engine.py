@@ -96,7 +96,7 @@ def test_int8_holds_for_moments_that_were_not_measured() -> None:
 
 
 def test_the_bundled_warps_units_live() -> None:
-    """Of plain ReLUs two or three in sixteen were left after training, at one pixel in fifty: W drew the moved cache."""
+    """Of plain ReLUs two or three in sixteen were left after training, at one pixel in fifty: W drew what was moved."""
     avatar = load_avatar(bundled_avatar())
     engine = CpuEngine(avatar, 256, torch.float32)
     shares = []
