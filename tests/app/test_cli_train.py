@@ -109,9 +109,8 @@ def test_another_warp_begins_on_an_avatars_generator(
     old, new = tmp_path / "old.avatar", tmp_path / "new.avatar"
     assert main(["train", str(track), "-o", str(old), *TINY, "--steps", "2", "--set", "warp_leaky=false"]) == 0
     capsys.readouterr()
-    assert (
-        main(["train", str(track), "-o", str(new), *TINY, "--steps", "2", "--start", str(old), "--learn", "warp"]) == 0
-    )
+    again = ["train", str(track), "-o", str(new), *TINY, "--steps", "2", "--start", str(old)]
+    assert main([*again, "--learn", "warp"]) == 0
     assert "another warp (warp_leaky False): a new one begins" in capsys.readouterr().out
     assert load_avatar(new).network.config.warp_leaky and not load_avatar(old).network.config.warp_leaky
     before, after = (load_avatar(path).network.state_dict() for path in (old, new))
