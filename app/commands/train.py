@@ -67,7 +67,7 @@ class TrainConfig:
     pairs: int = 2
     """Frame pairs per step."""
 
-    steady: float = 2.0
+    steady: float = 0.5
     """How strongly pictures of one frame from two caches are held together: more, and a new cache shows less; less, and
     the warp's pictures are a trifle sharper."""
 

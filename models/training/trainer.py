@@ -66,7 +66,7 @@ class Recipe:
     perceptual_weight: float = 0.25
     mask_weight: float = 0.2
     warp_weight: float = 1.0
-    steady_weight: float = 2.0
+    steady_weight: float = 0.5
     orbit_weight: float = 0.0
     wall_share: float = 0.5
     face_weight: float = 0.5

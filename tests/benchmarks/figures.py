@@ -332,7 +332,8 @@ SEQUENCES = (
         "196 of 400 steps and 400 more with eyes counting for more, all with `--steps 400 --orbit 1.5 --steady 0.5`, "
         "and, on the clip tracked anew with a focal length that is seen, three times `--steps 450`, each on the track "
         "that the avatar so far had refined, and 200 with shoulders farther back and the loft fitted again, all with "
-        "`--orbit 1.5 --steady 0.5",
+        "`--orbit 1.5 --steady 0.5`, and last, on a track that this one had refined, a warp whose units leak, begun "
+        "anew: `--learn warp --steps 1400 --orbit 1.5 --steady 0.5",
     ),
 )
 
