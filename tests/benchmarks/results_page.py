@@ -50,7 +50,7 @@ ABOUT = {
 }
 
 # clips whose tables are of tracks that are older than tracking.video.skull and smooth
-_OLD_TRACKS = "Tracked before poses were held by outlines and smoothed. "
+_OLD_TRACKS = "Tracked before poses were held by outlines and smoothed; of before the warp's units leaked. "
 # what a table needs said beneath it, by its file
 _ORDER = (
     "Against the paper's order (naive < explicit <= 2x <= 1x ~ DNR+ <= DNR++): the *implicit warp* comes last "
@@ -95,8 +95,8 @@ NOTES: dict[str, str] = {
     "evaluate_mono": "Until its units leaked (NetworkConfig.warp_leaky) the warp drew hardly more than the mesh's "
     "motion: of sixteen plain ReLUs thirteen had died, the others were open at one pixel in fifty, and on the face it "
     "was 0.05, 0.12, 0.19 and 0.28 dB above that motion at 1, 2, 4 and 8 frames from the cache. G is the one of then.",
-    "views_13": "On the face, as tracked, G loses 0.3 dB against the front at 15 degrees and 3.5 at 30 (gates: 2, 4), "
-    "its outlines are 0.979, 0.979 and 0.946 (gates: 0.97 in front, 0.94 at 30 degrees). 200 steps ago, with the "
+    "views_13": "On the face, as tracked, G loses 0.4 dB against the front at 15 degrees and 3.5 at 30 (gates: 2, 4), "
+    "its outlines are 0.978, 0.978 and 0.946 (gates: 0.97 in front, 0.94 at 30 degrees). Before, with the "
     "loft as it had been fitted before refining, and shoulders two centimetres nearer, they "
     "came to 0.977, 0.974 and 0.937. A row has the cameras of all heights. 6 moments (`shoot views "
     "--frames 6`); the same with 60 differ in which ones they are.",
