@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from assets.performer.shoot.landmarks import landmark_vertices
+from assets.performer.shoot.landmarks import attach_landmarks
 from assets.performer.shoot.live_link import read_live_link
 from assets.performer.shoot.motion import score
 from assets.performer.shoot.plans import DISTANCE_M, PLANS, CameraPlace
@@ -70,7 +70,7 @@ def main() -> int:
         performer = make_performer(PERFORMER, {**arguments, "work": scratch})
         setup = WorkerSetup(options.python, PERFORMER, arguments, Path(scratch))
         pictures = {result.index: result.picture for result in render_all(jobs, 1, setup)}
-    index = landmark_vertices(options.head)[:468]
+    index = attach_landmarks(options.head)[:468]
     rows: dict[str, list[float]] = {}
     for i in range(0, len(jobs), 2):
         _, k, camera, state = keys[i]
