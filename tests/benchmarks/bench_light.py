@@ -70,11 +70,11 @@ def main() -> int:
         performer = make_performer(PERFORMER, {**arguments, "work": scratch})
         setup = WorkerSetup(options.python, PERFORMER, arguments, Path(scratch))
         pictures = {result.index: result.picture for result in render_all(jobs, 1, setup)}
-    index = attach_landmarks(options.head)[:468]
+    landmarks = attach_landmarks(options.head)
     rows: dict[str, list[float]] = {}
     for i in range(0, len(jobs), 2):
         _, k, camera, state = keys[i]
-        points = camera.T_world_camera.inverse().apply(performer.vertices(state)[index])
+        points = camera.T_world_camera.inverse().apply(landmarks.on(performer.vertices(state))[:468])
         x0, y0, x1, y1 = face_box(camera.camera.project(points)[:, :2], plan.size, plan.size)
         a, b = (torch.from_numpy(pictures[j][y0:y1, x0:x1].astype(np.float32) / 255) for j in (i, i + 1))
         both = ((a[..., 3] > 0.99) & (b[..., 3] > 0.99)).float()[None]
