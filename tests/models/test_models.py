@@ -1,6 +1,6 @@
 """Every model and every switch of the ablations: what it is told, what it is not, and what it costs."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from models.network.avatar_network import AvatarNetwork, Drawn, View
 from models.network.catalogue import MODELS, model_config
 from models.network.config import NetworkConfig, changes, of_generator
 from models.network.generator import ResnetGenerator, UnetGenerator
-from models.network.warp import Target, WarpOutput
+from models.network.warp import MotionWarp, Target, WarpOutput
 
 SIZES: dict[str, Any] = {"size": 64, "width": 8, "texture_size": 64, "warp_width": 8}
 MOTION = NetworkConfig(**SIZES)
@@ -199,6 +199,21 @@ def test_contradictions_are_refused_in_one_line(fields: dict[str, Any], says: st
     with pytest.raises(UserError, match=says) as caught:
         NetworkConfig.from_dict(fields)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("of", "leaky"), [({}, False), ({"warp": "published"}, True), ({"warp_residual": False}, True)]
+)
+def test_files_from_before_units_leaked_keep_plain_ones(of: dict[str, Any], leaky: bool) -> None:
+    """Where there are such units; elsewhere the field says nothing and must not contradict."""
+    saved = asdict(NetworkConfig(**of))
+    assert NetworkConfig.from_dict(saved) == NetworkConfig(**of)
+    del saved["warp_leaky"]
+    old = NetworkConfig.from_dict(saved)
+    assert old.warp_leaky == leaky and replace(old, warp_leaky=True) == NetworkConfig(**of)
+    if not leaky:
+        warp = AvatarNetwork(replace(old, size=64, width=8, texture_size=64)).warp
+        assert isinstance(warp, MotionWarp) and warp.slope == 0
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
