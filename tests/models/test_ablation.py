@@ -67,7 +67,7 @@ def test_layers_and_backbones() -> None:
 def test_ours_loses_one_part_at_a_time() -> None:
     listed = variants("warps")
     without = [v for name, v in listed.items() if name.startswith("ours without")]
-    assert len(without) == 9 and all(len(changes(v.config, BASE)) == 1 for v in without)
+    assert len(without) == 10 and all(len(changes(v.config, BASE)) == 1 for v in without)
     assert [v.name for v in listed.values() if learns_nothing(v)] == ["ours without residual network"]
 
 
