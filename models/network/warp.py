@@ -17,7 +17,7 @@ from models.network.config import CACHE_CHANNELS, SH_COUNT, NetworkConfig
 from models.network.generator import GeneratorOutput
 from models.network.light import sample_light
 
-LEAK = 0.1
+LEAK = 0.1  # of what is below zero: a unit that is shut still learns
 STATE_SIZE = 52 + 6 + 2  # expression, pose (rotation vector, translation), camera (crop centre)
 
 

@@ -25,7 +25,9 @@ from assets.performer.shoot.truth import depth, raster, store_depth_uv, uv
 from assets.performer.shoot.worker import PERFORMER, render_seed
 from models.arkit import ARKIT_INDEX, HeadState
 from models.errors import UserError
-from models.shoot_file import TOPOLOGY, Shoot, frame_path, matte_path, read_shoot, truth_path
+from models.files import file_sha256
+from models.shoot_file import MANIFEST, TOPOLOGY, TOPOLOGY_KIND, Shoot, frame_path, matte_path, read_shoot, truth_path
+from models.tensor_file import read_tensor_file, write_tensor_file
 from models.video_frames import probe_video, read_frames
 from tests.assets.stand_in import StandIn
 
@@ -179,6 +181,22 @@ def test_half_written_and_changed_frames_are_found_and_made_again(tmp_path: Path
     assert check_files(again) == [] and hashes(again) == hashes(made)
     _, pictures = run(folder)
     assert not pictures  # nothing to do
+
+
+def test_a_shoot_of_an_older_version_keeps_its_pictures(finished: Shoot, tmp_path: Path) -> None:
+    """Landmarks were vertices once; journal and manifest name that file's hash."""
+    folder = shutil.copytree(finished.folder, tmp_path / "copy")
+    tensors, head = read_tensor_file(folder / TOPOLOGY, TOPOLOGY_KIND, 1 << 30)
+    now = file_sha256(folder / TOPOLOGY)
+    kept = {name: value for name, value in tensors.items() if not name.startswith("landmark_")}
+    write_tensor_file(folder / TOPOLOGY, kept | {"landmark_vertices": np.zeros(478, np.int32)}, head)
+    old = file_sha256(folder / TOPOLOGY)
+    for path in (folder / store.JOURNAL, folder / MANIFEST):
+        path.write_text(path.read_text().replace(now, old))
+    with pytest.raises(UserError, match="same shoot again keeps the pictures"):
+        read_shoot(folder)
+    made, pictures = run(folder)
+    assert not pictures and check_files(made) == [] and hashes(made) == hashes(finished)
 
 
 def test_damaged_truth_and_a_cut_journal_cost_what_they_held_only(finished: Shoot, tmp_path: Path) -> None:

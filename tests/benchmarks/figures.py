@@ -180,8 +180,7 @@ def tracking() -> list[str]:
         f"Under 3 mm from landmark to landmark was aimed at; refined, it is {_median(refined, 'vertices_mm')}, without "
         f"each landmark's constant offset {_median(refined, 'vertices_without_constant_mm')}, and the face's surface "
         f"lies {_median(refined, 'surface_mm')} from the true one. A true landmark is the point of the performer's "
-        "skin where our own head, the same mean head, has it (assets/performer/shoot/landmarks.py). Before, it was "
-        "the nearest vertex, 1 mm from there in the median, and this same track measured 3.09 mm.",
+        "skin where our own head, the same mean head, has it (assets/performer/shoot/landmarks.py).",
         "",
         f"The refined track's eyes turn, where both are open, {_eyes(refined)}; before refining {_eyes(report)}.",
         "",

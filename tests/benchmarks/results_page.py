@@ -93,8 +93,8 @@ NOTES: dict[str, str] = {
     "ablate_warps_mono": "All on one G that was trained for itself. *Without residual network* is the mesh's motion "
     "alone. What the warp corrects by is, in this order, the texture at the new view, F5, the change of view and F4; "
     "F3, the hidden mask, the paint and its light matter little here, where the head moves and the viewer does not. "
-    "*Without leak*: plain ReLUs; with these and `--steady 2`, the default of before, the same training came to "
-    "30.87 / 30.68 / 30.32 / 29.55 dB on the face: to nothing.",
+    "*Without leak*: plain ReLUs; with these and frames held steady by 2, as was the default, the same training came "
+    "to nothing.",
     "camera_ours_128": "Trained as the next one, 128 px and 400 steps, but for the warp.",
     "camera_paper_128": "`--set warp=published warp_skips=mended`: below a late frame at 30 degrees, and level with "
     "it on the whole.",
