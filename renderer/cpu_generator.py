@@ -33,7 +33,8 @@ _FOLD = torch.tensor(
 
 
 class Generated(NamedTuple):
-    """picture [S, S, 4]: rgb and mask in 0..1; coarse [S/4, S/4, C3 + 8]: reduced F3 and F4; fine [S/2, S/2, 8]: F5."""
+    """picture [S, S, 4]: rgb and mask in 0..1; coarse [S/4, S/4, C3 + 8]: reduced F3 (if kept) and F4; fine
+    [S/2, S/2, 8]: F5."""
 
     picture: Floats
     coarse: Values
@@ -158,6 +159,24 @@ class _Descent:
         return out
 
 
+class _Reduced:
+    """What is kept of F3: a 1 x 1 convolution of the third level up, normed."""
+
+    def __init__(self, reduce: nn.Conv2d, h: int, dtype: torch.dtype) -> None:
+        cin = reduce.in_channels
+        self.f3 = torch.empty(h * h, cin, dtype=dtype)
+        self.bits = bits_of(self.f3).reshape(h, h, cin)
+        self.gain: Floats = np.ones(cin, np.float32)
+        assert reduce.bias is not None
+        self.weight = reduce.weight.detach()[:, :, 0, 0].t().to(dtype).contiguous()
+        self.bias = reduce.bias.detach().to(dtype)
+
+    def __call__(self, level: Values, scale: Floats, shift: Floats) -> Tensor:
+        """level [h, h, Cin], before its norm's scale and shift -> [h, h, Cout]."""
+        kernels.scale_relu(level, scale, shift, NO_LEAST, self.gain, self.bits, 0)
+        return torch.addmm(self.bias, self.f3, self.weight).view(*level.shape[:2], -1)
+
+
 class CpuGenerator:
     """In bfloat16 or float32, or with its products in int8. Used by one thread, without gradients; all scratch is
     allocated once. The caller fills `input`."""
@@ -165,12 +184,12 @@ class CpuGenerator:
     def __init__(
         self,
         generator: UnetGenerator,
-        reduce: nn.Conv2d,
+        reduce: nn.Conv2d | None,
         size: int,
         dtype: torch.dtype,
         largest: Largest | None = None,
     ) -> None:
-        """largest: as `inputs` were found to hold, when they are to be kept in bytes."""
+        """reduce: what of F3 is kept; largest: as `inputs` were found to hold, when they are to be kept in bytes."""
         held = largest or {}
         self.size = s = size
         first_down: Down = generator.down[0]  # type: ignore[assignment]
@@ -194,12 +213,9 @@ class CpuGenerator:
         side = s // 2 + 2
         self.last_input = LayerInput(side, side, last_up.conv.in_channels, dtype, held.get("last"), signed=False)
         self.last = convolution_of(self.last_input, self._last_conv(last_up), dtype)
-        self.f3 = torch.empty((s // 4) ** 2, self.ups[2].cout, dtype=dtype)
-        self.f3_bits = bits_of(self.f3).reshape(s // 4, s // 4, -1)
-        self.f3_gain: Floats = np.ones(self.ups[2].cout, np.float32)
-        self.reduce = reduce.weight.detach()[:, :, 0, 0].t().to(dtype).contiguous()
-        assert reduce.bias is not None
-        self.reduce_bias = reduce.bias.detach().to(dtype)
+        self.reduced = None if reduce is None else _Reduced(reduce, s // 4, dtype)
+        self.kept = CACHE_CHANNELS if reduce is None else reduce.out_channels + CACHE_CHANNELS
+        self.dtype = dtype
 
     @property
     def inputs(self) -> dict[str, LayerInput]:
@@ -244,19 +260,18 @@ class CpuGenerator:
         deepest = nhwc(self.deepest(self.downs[-1].leaky.tensor))
         kernels.bottleneck(deepest, self.low_pass, self.code, ups[0].input.gain, ups[0].input.bits)
         h = s // 4
-        coarse = torch.empty(h, h, self.reduce.shape[1] + CACHE_CHANNELS, dtype=self.f3.dtype)
+        coarse = torch.empty(h, h, self.kept, dtype=self.dtype)
         for k, up in enumerate(ups):
             scale, shift = up()
-            if k == 2:
-                kernels.scale_relu(up.output, scale, shift, NO_LEAST, self.f3_gain, self.f3_bits, 0)
-                coarse[..., : self.reduce.shape[1]] = torch.addmm(self.reduce_bias, self.f3, self.reduce).view(h, h, -1)
+            if k == 2 and self.reduced is not None:
+                coarse[..., : self.kept - CACHE_CHANNELS] = self.reduced(up.output, scale, shift)
             if k == 3:
-                kernels.halve_scaled(up.output, scale, shift, bits_of(coarse), self.reduce.shape[1])
+                kernels.halve_scaled(up.output, scale, shift, bits_of(coarse), self.kept - CACHE_CHANNELS)
             into, pad = (self.last_input, 1) if k == 3 else (ups[k + 1].input, 0)
             kernels.scale_relu(up.output, scale, shift, 0.0, into.gain, into.bits, pad)
         kernels.repeat_border(self.last_input.bits)
         last = nhwc(self.last(self.last_input.tensor))
         logits = torch.empty(s, s, 4)
-        fine = torch.empty(s // 2, s // 2, CACHE_CHANNELS, dtype=self.f3.dtype)
+        fine = torch.empty(s // 2, s // 2, CACHE_CHANNELS, dtype=self.dtype)
         kernels.join_last(last, joint, self.detail_first, logits.numpy(), bits_of(fine))
         return Generated(torch.sigmoid_(logits).numpy(), bits_of(coarse), bits_of(fine))

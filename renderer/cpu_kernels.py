@@ -33,6 +33,28 @@ def corner(x, y, width, height):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
+def corners(places, step, flipped, first, end, width, channels, found):  # type: ignore[no-untyped-def]
+    """`corner` of a row of pixels, by whole vectors: x and y of pixel j are places[step * j] and the one after it (1
+    less that where `flipped`), in a picture [width, width, channels]. Into first..end of found: `room`."""
+    at, tx, ty = found
+    size, most = np.float32(width), np.float32(width - 1)
+    last, line, pixel = np.int32(width - 2), np.int32(width * channels), np.int32(channels)
+    sign, offset = (-_ONE, _ONE) if flipped else (_ONE, _ZERO)
+    stride = np.uint64(step)
+    for j in range(np.uint64(first), np.uint64(end)):
+        fx = min(max(places[stride * j] * size - _HALF, _ZERO), most)
+        fy = min(max((offset + sign * places[stride * j + np.uint64(1)]) * size - _HALF, _ZERO), most)
+        x0, y0 = min(np.int32(fx), last), min(np.int32(fy), last)
+        at[j], tx[j], ty[j] = y0 * line + x0 * pixel, fx - np.float32(x0), fy - np.float32(y0)
+
+
+@njit(**OPTIONS)
+def room(n):  # type: ignore[no-untyped-def]
+    """For what `corners` finds of n pixels: the element where the upper left one of four begins, and the fractions."""
+    return np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.float32)
+
+
+@njit(**OPTIONS)
 def lerp(image, at, line, channels, tx, ty):  # type: ignore[no-untyped-def]
     """Eight channels, starting at element `at`, bilinearly between a pixel, its right neighbour and the two below."""
     top = splat(_ONE - tx) * load(image, at) + splat(tx) * load(image, at + channels)
@@ -65,17 +87,19 @@ def sample_texture(
     `out`), zero: what is added; out: [S, S, C]."""
     t, channels = texture.shape[0], texture.shape[2]
     s, added = triangle.shape[0], splat(zero)
+    found = room(s)
     for i in range(s):
+        corners(uv[i].reshape(-1), uv.shape[2], True, 0, s, t, channels, found)
+        at, tx, ty = found
         for j in range(s):
             to = (i * s + j) * channels
             if triangle[i, j] < 0:
                 for c in range(0, channels, LANES):
                     store(out, to + c, added)
                 continue
-            x0, y0, tx, ty = corner(uv[i, j, 0], _ONE - uv[i, j, 1], t, t)
-            at = (y0 * t + x0) * channels
             for c in range(0, channels, LANES):
-                store(out, to + c, load(scale, c) * lerp(texture, at + c, t * channels, channels, tx, ty) + added)
+                texel = lerp(texture, at[j] + c, t * channels, channels, tx[j], ty[j])
+                store(out, to + c, load(scale, c) * texel + added)
 
 
 @njit(**OPTIONS)
@@ -86,6 +110,7 @@ def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number,
     g, stride = out.shape[1], out.shape[2]
     share, added = np.float32(1 / (step * step)), splat(zero)
     sums, together = np.empty(LANES, np.float32), np.uint32(4 // step)  # four pixels' x and y are a vector
+    places, found = np.empty(2 * g, np.float32), room(g)
     for i in range(out.shape[0]):
         left, right = span(spans, i, step)
         blank(out, i, left, right, 0, channels, added)
@@ -99,10 +124,14 @@ def gather(image: Values, source: Floats, step: int, gain: Floats, zero: Number,
                 for b in range(k * step, k * step + step):  # the mean is the position of the coarse pixel's centre
                     x += sums[np.uint32(2 * b)]
                     y += sums[np.uint32(2 * b + 1)]
-                x0, y0, tx, ty = corner(x * share, y * share, h, h)
-                at, to = (y0 * h + x0) * channels, (i * g + j + k) * stride
-                for c in range(0, channels, LANES):
-                    store(out, to + c, load(gain, c) * lerp(image, at + c, h * channels, channels, tx, ty) + added)
+                places[2 * (j + k)], places[2 * (j + k) + 1] = x * share, y * share
+        corners(places, 2, False, left, right, h, channels, found)
+        at, tx, ty = found
+        for j in range(left, right):
+            to = (i * g + j) * stride
+            for c in range(0, channels, LANES):
+                moved = lerp(image, at[j] + c, h * channels, channels, tx[j], ty[j])
+                store(out, to + c, load(gain, c) * moved + added)
 
 
 @njit(**OPTIONS)
@@ -156,6 +185,32 @@ def sample_texture_halved(
 
 
 @njit(**OPTIONS)
+def sample_texture_sparse(
+    texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values, channel: int,
+    spans: Spans,
+) -> None:  # fmt: skip
+    """As `sample_texture`, of the upper left of each 2 x 2 pixels, into out[..., channel : channel + C] of
+    [S / 2, S / 2, .]."""
+    t, channels = texture.shape[0], texture.shape[2]
+    g, stride, added = out.shape[1], out.shape[2], splat(zero)
+    found = room(g)
+    for i in range(out.shape[0]):
+        left, right = span(spans, i, 2)
+        blank(out, i, left, right, channel, channels, added)
+        corners(uv[2 * i].reshape(-1), 2 * uv.shape[2], True, left, right, t, channels, found)
+        at, tx, ty = found
+        for j in range(left, right):
+            to = (i * g + j) * stride + channel
+            if triangle[2 * i, 2 * j] < 0:
+                for c in range(0, channels, LANES):
+                    store(out, to + c, added)
+                continue
+            for c in range(0, channels, LANES):
+                texel = lerp(texture, at[j] + c, t * channels, channels, tx[j], ty[j])
+                store(out, to + c, load(scale, c) * texel + added)
+
+
+@njit(**OPTIONS)
 def fill(
     picture: Floats,
     source: Floats,
@@ -169,51 +224,53 @@ def fill(
     zero: Number,
     out: Values,
     channel: int,
+    tell: bool,
     spans: Spans,
 ) -> None:
-    """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2], painted as far as it is hidden [S, S] from
-    the first three channels of colour [T, T, C] plus those of light [L, L, C], at uv [S, S, >= 2]. Into filled
-    [S, S, 4], and into out [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then the four
-    of hidden; there the values are multiplied by gain (hidden_gain), and zero is added. `filled` stays as it is where
-    nothing is drawn."""
+    """The cached picture [S, S, 4] (rgb, mask) moved along source [S, S, 2], painted as far as it is hidden [S, S]
+    from the first three channels of colour [T, T, C] plus those of light [L, L, C], at uv [S, S, >= 2]. Into filled
+    [S, S, 4], and into out [S / 2, S / 2, .] from `channel`: 16 values, pixel after pixel of each 2 x 2, then, to
+    `tell` it, the four of hidden; there the values are multiplied by gain (hidden_gain), and zero is added.
+    `filled` stays as it is where nothing is drawn."""
     s, t, cells = source.shape[1], colour.shape[0], light.shape[0]
     channels = colour.shape[2]
     lanes, nothing = np.empty(LANES, np.float32), splat(zero)
-    for i in range(0, source.shape[0], 2):
+    found = room(s)
+    for i in range(source.shape[0]):
         left, right = span(spans, i, 1)
-        blank(out, i // 2, left // 2, right // 2, channel, 2 * LANES, nothing)
-        for begin, end in ((0, left), (right, s)):
-            for j in range(begin, end, 2):
-                at = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel + 2 * LANES
-                for n in range(4):
-                    put(out, at + n, zero)
+        first = (i // 2) * out.shape[1] * out.shape[2] + channel + 8 * (i % 2)
+        hidden_first = first + 16 - 6 * (i % 2)
+        if i % 2 == 0:
+            blank(out, i // 2, left // 2, right // 2, channel, 2 * LANES, nothing)
+        if tell:
+            for begin, end in ((0, left), (right, s)):
+                for j in range(begin, end):
+                    put(out, hidden_first + j // 2 * out.shape[2] + j % 2, zero)
+        corners(source[i].reshape(-1), 2, False, left, right, s, 4, found)
+        y = np.uint32(i)
         for j in range(left, right, 2):
-            to = ((i // 2) * out.shape[1] + j // 2) * out.shape[2] + channel
-            y, x = np.uint32(i), np.uint32(j)
-            seen = hidden[y, x] + hidden[y, x + _NEXT] + hidden[y + _NEXT, x] + hidden[y + _NEXT, x + _NEXT] == 0
-            for row in range(2):
-                y, at = np.uint32(i + row), ((i + row) * s + j) * 4
-                pair = fold(_moved(picture, source, y, np.uint32(j)), _moved(picture, source, y, np.uint32(j + 1)))
-                store(filled, at, pair)
-                store(out, to + 8 * row, pair * splat(gain) + nothing)
-                if seen:  # as nearly everywhere
-                    put(out, to + 16 + 2 * row, zero)
-                    put(out, to + 17 + 2 * row, zero)
-                    continue
-                for x in (np.uint32(j), np.uint32(j + 1)):
-                    seen_not = hidden[y, x]
-                    put(out, to + 16 + 2 * row + (x - j), seen_not * hidden_gain + zero)
-                    if seen_not > 0:
-                        u, v = uv[y, x, 0], _ONE - uv[y, x, 1]
-                        x0, y0, tx, ty = corner(u, v, t, t)
-                        paint = lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty)
-                        x0, y0, tx, ty = corner(u, v, cells, cells)
-                        paint = paint + lerp(light, (y0 * cells + x0) * channels, cells * channels, channels, tx, ty)
-                        store(lanes, 0, paint)
-                        for c in range(3):
-                            value = filled[y, x, c] + seen_not * (lanes[c] - filled[y, x, c])
-                            filled[y, x, c] = value
-                            put(out, to + 8 * row + 4 * (x - j) + c, value * gain + zero)
+            x, at = np.uint32(j), j // 2 * out.shape[2]
+            pair = fold(_moved(picture, found, x), _moved(picture, found, x + _NEXT))
+            store(filled, (i * s + j) * 4, pair)
+            store(out, first + at, pair * splat(gain) + nothing)
+            if tell:
+                put(out, hidden_first + at, hidden[y, x] * hidden_gain + zero)
+                put(out, hidden_first + at + 1, hidden[y, x + _NEXT] * hidden_gain + zero)
+            if hidden[y, x] + hidden[y, x + _NEXT] == 0:  # as nearly everywhere
+                continue
+            for x in (np.uint32(j), np.uint32(j + 1)):
+                seen_not = hidden[y, x]
+                if seen_not > 0:
+                    u, v = uv[y, x, 0], _ONE - uv[y, x, 1]
+                    x0, y0, tx, ty = corner(u, v, t, t)
+                    paint = lerp(colour, (y0 * t + x0) * channels, t * channels, channels, tx, ty)
+                    x0, y0, tx, ty = corner(u, v, cells, cells)
+                    paint = paint + lerp(light, (y0 * cells + x0) * channels, cells * channels, channels, tx, ty)
+                    store(lanes, 0, paint)
+                    for c in range(3):
+                        value = filled[y, x, c] + seen_not * (lanes[c] - filled[y, x, c])
+                        filled[y, x, c] = value
+                        put(out, first + at + 4 * (x - j) + c, value * gain + zero)
 
 
 @njit(**OPTIONS)
@@ -232,33 +289,38 @@ def gather_fine(
     zero: Number,
     filled: Floats,
     out: Values,
+    sparse: bool,
+    tell: bool,
     spans: Spans,
 ) -> None:
-    """`gather` of F5 [S / 2, S / 2, 8], `sample_texture_halved` and `fill`, row after row: what they write side by side
-    is in the core's own cache until it is whole. scale: [C] harmonics, C may be 0; gain [>= 8 + C + 20]: of `out`."""
+    """`gather` of F5 [S / 2, S / 2, 8], `sample_texture_halved` (or `_sparse`) and `fill`, row after row: what they
+    write side by side is in the core's own cache until it is whole. scale: [C] harmonics, C may be 0; gain: of
+    `out`, whose channels are 8 + C + 16, and four more to `tell` what was hidden."""
     first = image.shape[2]
     at = first + len(scale)
     scale = scale * gain[first:at]
+    hidden_gain = gain[at + 16] if tell else _ZERO
     for i in range(0, out.shape[0], STRIP):
         j = i + STRIP
         a, b = 2 * i, 2 * j
         here = spans[a // BAND :]
         gather(image, source[a:b], 2, gain, zero, out[i:j], here)
-        if len(scale) > 0:
+        if len(scale) > 0 and sparse:
+            sample_texture_sparse(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first, here)
+        elif len(scale) > 0:
             sample_texture_halved(texture, uv[a:b], triangle[a:b], scale, zero, out[i:j], first, here)
         fill(
-            picture, source[a:b], hidden[a:b], colour, light, uv[a:b], filled[a:b], gain[at], gain[at + 16], zero,
-            out[i:j], at, here,
+            picture, source[a:b], hidden[a:b], colour, light, uv[a:b], filled[a:b], gain[at], hidden_gain, zero,
+            out[i:j], at, tell, here,
         )  # fmt: skip
 
 
 @njit(**OPTIONS)
-def _moved(picture, source, i, j):  # type: ignore[no-untyped-def]
-    """The picture [S, S, 4] where pixel i, j lay: what its left and its right neighbour give, to be folded."""
-    s = picture.shape[0]
-    x0, y0, tx, ty = corner(source[i, j, 0], source[i, j, 1], s, s)
-    at = (y0 * s + x0) * 4
-    return halves(_ONE - tx, tx) * (splat(_ONE - ty) * load(picture, at) + splat(ty) * load(picture, at + 4 * s))
+def _moved(picture, found, j):  # type: ignore[no-untyped-def]
+    """The picture [S, S, 4] where pixel j of a row lay: what its left and its right neighbour give, to be folded."""
+    at, tx, ty = found[0][j], found[1][j], found[2][j]
+    above, below = load(picture, at), load(picture, at + 4 * picture.shape[1])
+    return halves(_ONE - tx, tx) * (splat(_ONE - ty) * above + splat(ty) * below)
 
 
 @njit(**OPTIONS)

@@ -36,12 +36,13 @@ class CpuWarp:
         self.changes: Floats = np.empty(2 * w, np.float32)
         h, q = size // 2, size // 4
         weight = warp.fine.weight.detach().clone()
-        first = weight.shape[1] - 20
+        told = 4 * warp.config.warp_hidden
+        first = weight.shape[1] - 16 - told
         weight[:, first : first + 16] = weight[:, first + _PIXEL_ORDER]
         fine = held.get("fine")
         if fine is not None:  # pixels of one picture share their steps
             fine = fine.copy()
-            fine[first : first + 16], fine[first + 16 : first + 20] = fine[first : first + 16].max(), 1.0
+            fine[first : first + 16], fine[first + 16 : first + 16 + told] = fine[first : first + 16].max(), 1.0
         coarse_weight = warp.coarse.weight.detach()
         self.coarse = LayerInput(q, q, padded_channels(coarse_weight.shape[1]), dtype, held.get("coarse"))
         self.fine = LayerInput(h, h, padded_channels(weight.shape[1]), dtype, fine)

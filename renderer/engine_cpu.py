@@ -18,7 +18,7 @@ from models.geometry import Pose, look_at
 from models.head.rig import N_EXPRESSIONS
 from models.motion import empty_field
 from models.network.config import SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, changes
-from models.network.generator import UnetGenerator
+from models.network.generator import UnetGenerator, halve
 from models.network.texture import smooth_colour
 from models.network.warp import MotionWarp
 from models.precision import has_fast_bfloat16
@@ -49,7 +49,7 @@ _CAMERA = Camera(700.0, 700.0, 256.0, 256.0, 512, 512)
 # what may differ from the default configuration; anything else the kernels do not know
 _KNOWN = {
     "size", "width", "texture_size", "texture_levels", "texture_channels", "norm", "warp_width", "detail",
-    "expression_code", "warp_texture", "warp_leaky",
+    "expression_code", "cache_f3", "warp_hidden", "warp_texture", "warp_sparse", "warp_leaky",
 }  # fmt: skip
 
 
@@ -82,10 +82,11 @@ class CpuEngine:
         memory: one and the same for engines that are made alike."""
         warp = avatar.network.warp
         generator = avatar.network.generator
-        if unknown := unknown_to_kernels(avatar.network.config):
+        self._config = avatar.network.config
+        if unknown := unknown_to_kernels(self._config):
             raise ValueError(f"CpuEngine does not draw {unknown}")
         assert isinstance(warp, MotionWarp) and isinstance(generator, UnetGenerator)
-        self.size = s = size or avatar.network.config.size
+        self.size = s = size or self._config.size
         dtype = dtype or (torch.bfloat16 if has_fast_bfloat16() else torch.float32)
         if largest is not None and dtype != torch.bfloat16:
             raise ValueError(f"int8 products come out in bfloat16, not {dtype}")
@@ -100,8 +101,9 @@ class CpuEngine:
             # in the networks' own precision: half the bytes of what is read at random places
             self.texture: Values = bits_of(merged[0].permute(1, 2, 0).to(dtype).contiguous())
             # what W is told of it
-            told = self.texture.shape[2] if avatar.network.config.warp_texture else 0
-            self._warp_texture: Values = np.ascontiguousarray(self.texture[:, :, :told])
+            told = halve(merged) if self._config.warp_sparse else merged
+            told = told[0, : told.shape[1] * self._config.warp_texture]
+            self._warp_texture: Values = bits_of(told.permute(1, 2, 0).to(dtype).contiguous())
             # whole vectors are read of it: three channels, and room up to eight
             colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, LANES - 3))
             self.colour: Floats = colour[0].permute(1, 2, 0).contiguous().numpy()
@@ -165,11 +167,13 @@ class CpuEngine:
         coarse, fine = self.corrector.coarse, self.corrector.fine
         raster, hidden_at = geometry.raster, cached.coarse.shape[2]
         kernels.gather(cached.coarse, source, 4, coarse.gain, coarse.zero, coarse.bits, self.spans)
-        kernels.pool(hidden, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at, self.spans)
+        if self._config.warp_hidden:
+            kernels.pool(hidden, coarse.gain[hidden_at], coarse.zero, coarse.bits, hidden_at, self.spans)
         told = self._warp_texture
         kernels.gather_fine(
             cached.fine, told, cached.picture, self.colour, light, source, hidden, raster.attributes, raster.triangle,
-            scale[: told.shape[2]], fine.gain, fine.zero, self._filled, fine.bits, self.spans,
+            scale[: told.shape[2]], fine.gain, fine.zero, self._filled, fine.bits, self._config.warp_sparse,
+            self._config.warp_hidden, self.spans,
         )  # fmt: skip
 
     def close(self) -> None:

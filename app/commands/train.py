@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -143,7 +143,8 @@ def network_config(config: TrainConfig) -> NetworkConfig:
     warp = "none" if config.baseline else config.warp
     if config.preset == "paper":
         return model_config("dnr+" if config.baseline else "implicit", **{**sizes, **parts})
-    return replace(NetworkConfig(**sizes, warp=warp), **parts)
+    fields = {**sizes, "warp": warp, **parts}
+    return model_config("motion", **fields) if fields["warp"] == "motion" else NetworkConfig(**fields)
 
 
 def _train(config: TrainConfig, device: str, ranks: Ranks) -> int:

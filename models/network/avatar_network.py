@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.network.config import NetworkConfig
-from models.network.generator import GeneratorOutput, make_generator, modulate
+from models.network.generator import GeneratorOutput, halve, make_generator, modulate
 from models.network.harmonics import Limits, harmonics, nearest_seen
 from models.network.light import cached_light
 from models.network.published_warp import PastFrame, PublishedWarp
@@ -81,18 +81,28 @@ class AvatarNetwork(nn.Module):
     def target(
         self, view: View, features: Tensor, source: Tensor, hidden: Tensor, merged: Tensor | None = None
     ) -> Target:
-        """What the warp is told of `view`. merged: the texture's, if it is at hand."""
-        colour = smooth_colour(self.texture.merged() if merged is None else merged)
-        colour = sample_texture(colour, view.uv, view.coverage)
-        return Target(features, colour, source, hidden, view.sh, quarter_uv(view), view.state, view.uv)
+        """What the warp is told of `view`. features: as G was told them; merged: the texture's, if it is at hand."""
+        merged = self.texture.merged() if merged is None else merged
+        colour = sample_texture(smooth_colour(merged), view.uv, view.coverage)
+        told = self._told(view, features, merged)
+        return Target(told, colour, source, hidden, view.sh, quarter_uv(view), view.state, view.uv)
 
-    def still(self, view: View, features: Tensor) -> Target:
+    def _told(self, view: View, features: Tensor, merged: Tensor | None) -> Tensor:
+        """`features` as the warp has them."""
+        if not self.config.warp_sparse:
+            return features
+        merged = self.texture.merged() if merged is None else merged
+        uv, coverage = view.uv[:, ::2, ::2], view.coverage[..., ::2, ::2]
+        return modulate(sample_texture(halve(merged), uv, coverage), view.sh)
+
+    def still(self, view: View, features: Tensor, merged: Tensor | None = None) -> Target:
         """`view` as the target of its own cache: nothing moves, nothing was hidden, no colour is asked for."""
         b, _, s, _ = features.shape
         at = (torch.arange(s, device=features.device) + 0.5) / s
         source = torch.stack(torch.meshgrid(at, at, indexing="xy"), dim=-1).expand(b, -1, -1, -1)
         hidden, colour = torch.zeros_like(view.coverage), torch.zeros_like(features[:, :3])
-        return Target(features, colour, source, hidden, view.sh, quarter_uv(view), view.state)
+        told = self._told(view, features, merged)
+        return Target(told, colour, source, hidden, view.sh, quarter_uv(view), view.state)
 
     def redraw(self, cache: Cache, target: Target) -> WarpOutput:
         """The warp. Raises ValueError for a baseline avatar."""

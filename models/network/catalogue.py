@@ -19,6 +19,8 @@ class Model:
     papers_g: bool = True
 
 
+# what our warp does as well without (docs/results.md, ablate_warps_mono), and is faster for it
+LEAN: dict[str, Any] = {"cache_f3": False, "warp_hidden": False, "warp_sparse": True}
 # the paper's G: instance norm, no branch for full-size detail, nothing told of the expression
 PAPERS_G: dict[str, Any] = {"norm": "instance", "detail": False, "expression_code": 0}
 
@@ -35,7 +37,7 @@ MODELS: dict[str, Model] = {
     ),
     "implicit": Model("the paper's implicit warp", {"warp": "published"}),
     "implicit-resnet": Model("the same on a ResNet", {"warp": "published", "backbone": "resnet"}),
-    "motion": Model("ours: the cache moved by the mesh's motion, then corrected", {}, papers_g=False),
+    "motion": Model("ours: the cache moved by the mesh's motion, then corrected", LEAN, papers_g=False),
 }
 
 
@@ -47,7 +49,12 @@ def model_config(name: str, **sizes: Any) -> NetworkConfig:
     model = MODELS.get(name)
     if model is None:
         raise UserError(f"there is no model {name!r}; models: {', '.join(MODELS)}")
-    return NetworkConfig(**{**(PAPERS_G if model.papers_g else {}), **model.fields, **sizes})
+    own = dict(model.fields)
+    if sizes.get("warp_residual") is False:
+        own = {name: value for name, value in own.items() if name not in LEAN}  # there is no network to be lean
+    if sizes.get("warp_texture") is False:
+        own.pop("warp_sparse", None)
+    return NetworkConfig(**{**(PAPERS_G if model.papers_g else {}), **own, **sizes})
 
 
 def parse_parts(words: Sequence[str]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _IMPLICIT = (
     *_CACHE_LAYERS, "warp_delta_uv", "warp_delta_pose", "warp_sh_pose", "warp_expression", "warp_mlp", "warp_skips",
     "warp_norm", "warp_rgb_residual", "published_width",
 )  # fmt: skip
-_RESIDUAL = (*_CACHE_LAYERS, "warp_hidden", "warp_texture", "warp_change", "warp_leaky")
+_RESIDUAL = (*_CACHE_LAYERS, "warp_hidden", "warp_texture", "warp_sparse", "warp_change", "warp_leaky")
 _PARTS: dict[str, tuple[str, ...]] = {
     "motion": ("warp_residual", "warp_fill", "warp_relight", *_RESIDUAL),
     "published": _IMPLICIT,
@@ -66,9 +66,10 @@ class NetworkConfig:
     is corrected, where it lay.
 
     Parts of ours: warp_residual (the network at all), warp_fill (the texture's colour where nothing was seen),
-    warp_relight (that colour lit as the cached view is), and what the network is told: warp_hidden, warp_texture (at
-    the new UV map), warp_change (of pose and expression). warp_leaky: its units let a tenth of what is below zero
-    through; those of plain ReLUs die in the first steps of a training, most of them, and for good.
+    warp_relight (that colour lit as the cached view is), and what the network is told: warp_hidden, warp_texture
+    (at the new UV map), warp_change (of pose and expression). warp_sparse: the texture is read at half its size,
+    for the upper left of each 2 x 2 pixels, instead of for all four. warp_leaky: its units let a tenth of what is
+    below zero through; those of plain ReLUs die in the first steps of a training, most of them, and for good.
     """
 
     size: int = 256
@@ -100,6 +101,7 @@ class NetworkConfig:
     warp_relight: bool = True
     warp_hidden: bool = True
     warp_texture: bool = True
+    warp_sparse: bool = False
     warp_change: bool = True
     warp_leaky: bool = True
 
@@ -139,7 +141,10 @@ class NetworkConfig:
             raise UserError(f"{foreign[0]}={_word(self, foreign[0])} contradicts warp {self.warp}, which has {parts}")
         idle = [name for name in changed if name in _RESIDUAL]
         if not self.warp_residual and idle:
-            raise UserError(f"{idle[0]}=False contradicts warp_residual=False: there is no network left to change")
+            given = f"{idle[0]}={_word(self, idle[0])}"
+            raise UserError(f"{given} contradicts warp_residual=False: there is no network left to change")
+        if self.warp_sparse and not self.warp_texture:
+            raise UserError("warp_sparse=True contradicts warp_texture=False: there is no texture left to read")
         if not self.warp_fill and not self.warp_relight:
             raise UserError("warp_relight=False contradicts warp_fill=False: there is no paint left to light")
         if self.warp == "motion" and not (self.cache_f3 or self.cache_f4 or self.warp_hidden):

@@ -40,10 +40,11 @@ class Cache(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What is known of the new frame before any deep network ran. features [B, C, S, S]: modulated texture samples;
-    colour [B, 3, S, S]: samples of the texture's smoothed colour; source [B, S, S, 2]: where each pixel's surface point
-    lay in the cached image, in 0..1 of the crop; hidden [B, 1, S, S]: how far that point was not seen then; sh, uv,
-    state as in Cache; full_uv [B, S, S, 2]: uv of each pixel, where something may be painted."""
+    """What is known of the new frame before any deep network ran. features [B, C, S, S]: modulated texture samples
+    (at half size [B, C, S/2, S/2] for a sparse warp); colour [B, 3, S, S]: samples of the texture's smoothed
+    colour; source [B, S, S, 2]: where each pixel's surface point lay in the cached image, in 0..1 of the crop;
+    hidden [B, 1, S, S]: how far that point was not seen then; sh, uv, state as in Cache; full_uv [B, S, S, 2]: uv
+    of each pixel, where something may be painted."""
 
     features: Tensor
     colour: Tensor
@@ -94,6 +95,7 @@ class MotionWarp(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.reduce: nn.Conv2d | None = None
         if not config.warp_residual:
             return
         w, self.slope = config.warp_width, LEAK * config.warp_leaky
@@ -113,7 +115,7 @@ class MotionWarp(nn.Module):
 
     def prepare(self, out: GeneratorOutput) -> Tensor:
         """What of F3 is cached: 1 x 1 to 2 * warp_width channels, paid in the cache pass."""
-        return self.reduce(out.f3) if self.config.warp_residual and self.config.cache_f3 else out.f3[:, :0]
+        return self.reduce(out.f3) if self.reduce is not None else out.f3[:, :0]
 
     def moved(self, cache: Cache, target: Target) -> Tensor:
         """[B, 4, S, S]: the cached colour and mask moved by the mesh, no network."""
@@ -143,7 +145,7 @@ class MotionWarp(nn.Module):
         """Residual [B, 16, S/2, S/2] in pixel-shuffle order, from features already moved.
 
         coarse [B, ., S/4, S/4]: F3, F4, hidden; fine [B, ., S/2, S/2]: F5, texture features, filled picture (16 in
-        pixel-shuffle order), hidden (4). biases: from `biases`.
+        pixel-shuffle order), hidden (4); as many of these as there are. biases: from `biases`.
         """
         a, b = (bias[:, :, None, None].to(coarse.dtype) for bias in biases)
         q = self.coarse_to_fine(F.leaky_relu(self.coarse(coarse) + a, self.slope))
@@ -166,7 +168,8 @@ class MotionWarp(nn.Module):
         if config.cache_f5:
             fine.append(move(cache.f5, half))
         if config.warp_texture:
-            fine.append(F.avg_pool2d(target.features, 2).to(dtype))
+            told = target.features if config.warp_sparse else F.avg_pool2d(target.features, 2)
+            fine.append(told.to(dtype))
         fine.append(F.pixel_unshuffle(filled.to(dtype), 2))
         if config.warp_hidden:
             hidden = target.hidden.to(dtype)

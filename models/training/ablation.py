@@ -12,7 +12,7 @@ from models.errors import UserError
 from models.evaluation.cost import count_macs
 from models.evaluation.offline import DISTANCES
 from models.network.avatar_network import AvatarNetwork
-from models.network.catalogue import PAPERS_G, model_config
+from models.network.catalogue import LEAN, PAPERS_G, model_config
 from models.network.config import NetworkConfig
 
 WARP_1X, WARP_2X, LATE, ON_TIME, MESH = "warp_1x", "warp_2x", "late_1", "G_d1", "mesh_d1"
@@ -93,13 +93,22 @@ def _warps(base: NetworkConfig, frozen: bool, latency: Callable[[NetworkConfig],
     """latency: of a configuration's warp, in any unit."""
     published = replace(base, warp="published")
     mended: dict[str, Any] = {"warp_skips": "mended"}
-    listed: dict[str, NetworkConfig] = {"ours": base}
-    for name, part in (
-        ("residual network", "warp_residual"), ("fill", "warp_fill"), ("relighting", "warp_relight"),
-        ("hidden mask", "warp_hidden"), ("F3", "cache_f3"), ("F4", "cache_f4"), ("F5", "cache_f5"),
-        ("texture features", "warp_texture"), ("change-of-view bias", "warp_change"), ("leak", "warp_leaky"),
-    ):  # fmt: skip
-        listed[f"ours without {name}"] = replace(base, **{part: False})
+    ours = replace(base, **LEAN)
+    parts: dict[str, dict[str, Any]] = {
+        "ours": {},
+        "ours without fill": {"warp_fill": False},
+        "ours without relighting": {"warp_relight": False},
+        "ours without F5": {"cache_f5": False},
+        "ours without texture features": {"warp_texture": False, "warp_sparse": False},
+        "ours without change-of-view bias": {"warp_change": False},
+        "ours without leak": {"warp_leaky": False},
+        "ours with F3 in place of F4": {"cache_f3": True, "cache_f4": False},
+        "ours with F3": {"cache_f3": True},
+        "ours with hidden mask": {"warp_hidden": True},
+        "ours with texture features at full size": {"warp_sparse": False},
+    }
+    listed = {name: replace(ours, **changed) for name, changed in parts.items()}
+    listed["ours without residual network"] = replace(base, warp_residual=False)
     listed |= {
         "published": published,
         "published, mended skips": replace(published, **mended),
@@ -114,10 +123,10 @@ def _warps(base: NetworkConfig, frozen: bool, latency: Callable[[NetworkConfig],
         return count_macs(config).warp
 
     def wide(cost: Callable[[NetworkConfig], float]) -> NetworkConfig:
-        return nearest([replace(base, warp_width=w) for w in range(8, 257, 8)], cost, cost(published))
+        return nearest([replace(ours, warp_width=w) for w in range(8, 257, 8)], cost, cost(published))
 
     def narrow(cost: Callable[[NetworkConfig], float]) -> NetworkConfig:
-        return nearest([replace(published, published_width=w) for w in range(8, 257, 8)], cost, cost(base))
+        return nearest([replace(published, published_width=w) for w in range(8, 257, 8)], cost, cost(ours))
 
     listed |= {
         "ours at the MACs of published": wide(macs),
@@ -147,7 +156,7 @@ def _models(base: NetworkConfig) -> list[Variant]:
         Variant("implicit warp 2x", named("implicit"), WARP_2X),
         Variant("ours 1x", named("motion"), WARP_1X),
         Variant("ours 2x", named("motion"), WARP_2X),
-        Variant(PAPERS_BEST, replace(named("motion"), warp="published", warp_skips="mended"), WARP_1X),
+        Variant(PAPERS_BEST, NetworkConfig(**sizes, warp="published", warp_skips="mended"), WARP_1X),
         Variant(MESH_ALONE, named("motion"), MESH),
     ]
 
@@ -158,7 +167,7 @@ GROUPS = ("models", "components", "layers", "backbones", "warps")
 def variants_of(
     group: str, base: NetworkConfig, frozen: bool, latency: Callable[[NetworkConfig], float]
 ) -> list[Variant]:
-    """base: ours, at the sizes wanted. Raises UserError for an unknown group."""
+    """base: the default configuration, at the sizes wanted. Raises UserError for an unknown group."""
     if group == "components":
         return _components(base, frozen)
     if group == "layers":

@@ -8,7 +8,10 @@ a viewer does most. So a frame's own mesh is looked at from aside.
 surface well, and with less weight the texture's colour in the frame's light where it does not; and so is W from G's own
 cache there, lest it undo that. A head is solid: where the mesh stood out from the person, the frame shows background
 there, but seen from aside it is no hole; nor does the frame's outline stand in what has turned into view. *Near*, W is
-to draw from the frame what G draws aside, and from what G draws aside the frame, whose truth is known.
+to draw from the frame what it draws from G's cache there, and from that cache the frame, whose truth is known.
+
+The teacher is W's picture from a cache that has nowhere to move, not G's: W would have to mend G's in filmed frames,
+and to leave it alone aside.
 """
 
 from __future__ import annotations
@@ -127,7 +130,7 @@ class Orbits:
             colour = masked_l1(out, truth, weight) + self._perceptual_weight * self._perceptual(out, truth, weight)
             return colour + self._mask_weight * masked_l1(alpha, mask, torch.maximum(weight, painted))
 
-        own = network.redraw(drawn.cache, network.still(view, drawn.features))
+        own = network.redraw(drawn.cache, network.still(view, drawn.features, merged))
         return loss(drawn.output.rgb, drawn.output.mask), loss(own.rgb, own.mask)
 
     def _wanted(
@@ -139,7 +142,8 @@ class Orbits:
         assert isinstance(warp, MotionWarp)
         source, hidden = self._motion(filmed.samples, aside, merged)
         shown = trust(source, view.coverage, filmed.view.coverage)
-        person = filmed.cache.mask.float()
+        best = network.redraw(filmed.cache, network.still(filmed.view, filmed.features, merged))
+        person = best.mask.float()
         # At its outline the frame says little of the surface that turned to or from it there, and the mesh may have
         # stood out from the person: what then lies deep in the view's outline, or is seen far better there, is painted.
         badly = view.coverage * (mended(shown) < BADLY)
@@ -147,7 +151,7 @@ class Orbits:
         edge = move(inner(person), source) < 0.5
         hidden = torch.maximum(hidden, torch.maximum(inner(view.coverage) * background, badly * edge))
         target = network.target(view, features, source, hidden, merged)
-        filled = warp.filled(filmed.cache, target).float()
+        filled = warp.filled(filmed.cache._replace(rgb=best.rgb, mask=best.mask), target).float()
         painted = hidden * view.coverage
         mask = torch.maximum(filled[:, 3:].clamp(0, 1), painted)
         mask = torch.lerp(mask, mended(mask), view.coverage)  # where they meet there is no crack
@@ -164,7 +168,9 @@ class Orbits:
         drawn = network.draw(view, network.sample(view, merged).contiguous(memory_format=torch.channels_last))
         source, hidden = self._motion(filmed.samples, aside, merged)
         out = network.redraw(filmed.cache, network.target(view, drawn.features, source, hidden, merged))
-        truth = composite(drawn.output.rgb.float(), drawn.output.mask.float(), plate).detach()
+        with torch.no_grad():
+            own = network.redraw(drawn.cache, network.still(view, drawn.features, merged))
+            truth = composite(own.rgb.float(), own.mask.float(), plate)
         loss = masked_l1(composite(out.rgb.float(), out.mask.float(), plate), truth, torch.ones_like(truth[:, :1]))
         source, hidden = self._motion(aside, filmed.samples, merged)
         back = network.redraw(drawn.cache, network.target(filmed.view, filmed.features, source, hidden, merged))

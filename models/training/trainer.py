@@ -220,7 +220,7 @@ class Trainer:
                     losses[name] = recipe.warp_weight * value
                 if recipe.steady_weight > 0 and isinstance(self.network.warp, MotionWarp):
                     # the newest cache that there can be is the frame's own, which has nowhere to move
-                    own = self.network.redraw(drawn.cache, self.network.still(view, drawn.features))
+                    own = self.network.redraw(drawn.cache, self.network.still(view, drawn.features, merged))
                     fresh = composite(own.rgb.float(), own.mask.float(), pictures.plate)[swap]
                     losses["steady"] = recipe.steady_weight * masked_l1(
                         composite(warped.rgb.float(), warped.mask.float(), swapped.plate), fresh, weight[swap]

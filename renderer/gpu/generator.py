@@ -24,8 +24,8 @@ _SUM_PIXELS = 256  # norms.ROWS, which needs Triton to be read
 
 
 class Generated(NamedTuple):
-    """picture [S, S, 4] float32: colour and mask in 0..1; coarse [S/4, S/4, C3 + 8]: reduced F3, and F4; fine
-    [S/2, S/2, 8]: F5."""
+    """picture [S, S, 4] float32: colour and mask in 0..1; coarse [S/4, S/4, C3 + 8]: reduced F3 (if kept), and F4;
+    fine [S/2, S/2, 8]: F5."""
 
     picture: Tensor
     coarse: Tensor
@@ -104,8 +104,10 @@ class GpuGenerator:
     """Used by one thread. Nothing in it waits for the device: a CUDA graph can hold it."""
 
     def __init__(
-        self, generator: UnetGenerator, reduce: nn.Conv2d, dtype: torch.dtype, device: torch.device, kernels: Kernels
-    ) -> None:
+        self, generator: UnetGenerator, reduce: nn.Conv2d | None, dtype: torch.dtype, device: torch.device,
+        kernels: Kernels,
+    ) -> None:  # fmt: skip
+        """reduce: what of F3 is kept."""
         self._kernels, self._dtype = kernels, dtype
         downs: list[Down] = list(generator.down)  # type: ignore[assignment]
         ups: list[Up] = list(generator.up)  # type: ignore[assignment]
@@ -116,7 +118,7 @@ class GpuGenerator:
         self._detail = None if generator.detail is None else Convolution(generator.detail, dtype, device, padding=1)
         self._low_pass = copy.deepcopy(generator.low_pass).to(device)
         self._code = None if generator.code is None else copy.deepcopy(generator.code).float().to(device)
-        self._reduce = Convolution(reduce, dtype, device, padding=0)
+        self._reduce = None if reduce is None else Convolution(reduce, dtype, device, padding=0)
 
     def __call__(self, features: Tensor, expression: Tensor) -> Generated:
         """features [S, S, C], modulated; expression [52] float32."""
@@ -140,7 +142,7 @@ class GpuGenerator:
             if k == len(self._ups) - 1:
                 break
             scale, shift = norm(y)
-            if k == 2:
+            if k == 2 and self._reduce is not None:
                 f3 = torch.empty_like(y)
                 kernels.activate(y, scale, shift, 1.0, f3)
                 coarse.append(self._reduce(f3)[..., : self._reduce.channels])

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.avatar_file import Avatar
-from models.network.config import SH_COUNT, SH_FIRST_CHANNEL
-from models.network.generator import UnetGenerator
+from models.network.config import CACHE_CHANNELS, SH_COUNT, SH_FIRST_CHANNEL
+from models.network.generator import UnetGenerator, halve
 from models.network.light import LIGHT_CELLS, cached_light
 from models.network.texture import smooth_colour
 from models.network.warp import STATE_SIZE, MotionWarp
@@ -50,13 +50,17 @@ class Cached(NamedTuple):
 
 
 class Shared:
-    """What both passes of one engine read: mesh, texture [T, T, C] and its smoothed colour [T, T, 4], fade [S, S]."""
+    """What both passes of one engine read: mesh, texture [T, T, C], what W is `told` of it (perhaps at half size,
+    perhaps nothing), its smoothed colour [T, T, 4], fade [S, S]."""
 
     def __init__(self, avatar: Avatar, size: int, dtype: torch.dtype, device: torch.device, kernels: Kernels) -> None:
         self.size, self.dtype, self.device, self.kernels = size, dtype, device, kernels
         self.mesh = DeviceMesh(avatar.rig, device)
         merged = avatar.network.texture.merged()
         self.texture = merged[0].permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
+        config = avatar.network.config
+        told = (halve(merged) if config.warp_sparse else merged)[0, : merged.shape[1] * config.warp_texture]
+        self.told = told.permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
         colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, 1))
         self.colour = colour[0].permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
         self.fade = torch.from_numpy(bust_fade(size)).to(device)
@@ -81,7 +85,7 @@ class CachePass:
         self.row, pixels, self._scale = shared.view()
         self._raster = empty_device_raster(s, s, 2, device)
         self._features = torch.zeros(s, s, shared.texture.shape[2], dtype=dtype, device=device)
-        coarse = warp.reduce.out_channels + 8
+        coarse = CACHE_CHANNELS + (0 if warp.reduce is None else warp.reduce.out_channels)
         self.cached = Cached(
             pixels,
             torch.zeros(s, s, 4, device=device),
@@ -127,8 +131,8 @@ class WarpPass:
         s, device = shared.size, shared.device
         self._shared = shared
         self._corrector = GpuWarp(warp, s, shared.dtype, device)
-        told = shared.texture.shape[2] if warp.config.warp_texture else 0
-        self._texture = shared.texture[..., :told].contiguous()  # what W is told of it
+        self._sparse, self._tell = warp.config.warp_sparse, warp.config.warp_hidden
+        self._texture = shared.told
         self.row, self._pixels, self._scale = shared.view()
         self.cached = like.clone()
         self._attributes = torch.cat([shared.mesh.uv, torch.zeros_like(shared.mesh.uv)], dim=1)
@@ -154,10 +158,11 @@ class WarpPass:
         shared, raster, cached, kernels = self._shared, self._raster, self.cached, self._shared.kernels
         _modulate(self._scale, self.row)
         self._state.copy_(self.row["state"])
-        kernels.prepare_coarse(cached.coarse, self._source, self._hidden, self._corrector.coarse)
+        kernels.prepare_coarse(cached.coarse, self._source, self._hidden, self._corrector.coarse, self._tell)
         kernels.prepare_fine(
             self._texture, raster.attributes, raster.triangle, self._scale[: self._texture.shape[2]], cached.fine,
             cached.picture, shared.colour, cached.light, self._source, self._hidden, self._filled, self._corrector.fine,
+            self._sparse, self._tell,
         )  # fmt: skip
         residual = self._corrector(self.row["harmonics"].float(), self._state, cached.state)
         kernels.finish(self._filled, residual, shared.fade, self.rgba, self.broken)

@@ -41,11 +41,12 @@ def sample_texture(texture: Tensor, attributes: Tensor, triangle: Tensor, scale:
     out.copy_(_nhwc(_sampled(texture, attributes, triangle)) * scale)
 
 
-def prepare_coarse(cached: Tensor, source: Tensor, hidden: Tensor, out: Tensor) -> None:
+def prepare_coarse(cached: Tensor, source: Tensor, hidden: Tensor, out: Tensor, tell: bool) -> None:
     channels = cached.shape[2]
     quarter = halve_field(halve_field(source[None]))
     out[..., :channels] = _nhwc(move(_nchw(cached.float()), quarter))
-    out[..., channels] = F.avg_pool2d(hidden[None, None], 4)[0, 0]
+    if tell:
+        out[..., channels] = F.avg_pool2d(hidden[None, None], 4)[0, 0]
 
 
 def prepare_fine(
@@ -61,11 +62,14 @@ def prepare_fine(
     hidden: Tensor,
     filled: Tensor,
     out: Tensor,
+    sparse: bool,
+    tell: bool,
 ) -> None:
     first, channels = cached.shape[2], texture.shape[2]
     out[..., :first] = _nhwc(move(_nchw(cached.float()), halve_field(source[None])))
     if channels:
-        features = F.avg_pool2d(_sampled(texture, attributes, triangle), 2)
+        features = _sampled(texture, attributes, triangle)
+        features = features[..., ::2, ::2] if sparse else F.avg_pool2d(features, 2)
         out[..., first : first + channels] = _nhwc(features) * scale
     moved = move(_nchw(picture.float()), source[None])
     paint = _sampled(colour, attributes, triangle)[:, :3] + sample_light(_nchw(light), attributes[None, ..., :2])[:, :3]
@@ -73,7 +77,8 @@ def prepare_fine(
     moved = torch.cat([painted, moved[:, 3:]], dim=1)
     filled.copy_(_nhwc(moved))
     out[..., first + channels : first + channels + 16] = _nhwc(F.pixel_unshuffle(moved, 2))
-    out[..., first + channels + 16 : first + channels + 20] = _nhwc(F.pixel_unshuffle(hidden[None, None], 2))
+    if tell:
+        out[..., first + channels + 16 : first + channels + 20] = _nhwc(F.pixel_unshuffle(hidden[None, None], 2))
 
 
 def finish(filled: Tensor, residual: Tensor, fade: Tensor, rgba: Tensor, broken: Tensor) -> None:

@@ -81,7 +81,7 @@ def _pooled(source, size, i, j, on, STEP: tl.constexpr):  # type: ignore[no-unty
 
 @jit
 def _prepare_coarse(  # type: ignore[no-untyped-def]
-    cached, channels, source, hidden, size, out, stride, C: tl.constexpr, P: tl.constexpr
+    cached, channels, source, hidden, size, out, stride, TELL: tl.constexpr, C: tl.constexpr, P: tl.constexpr
 ):
     side = size // 4
     p, c = tl.program_id(0) * P + tl.arange(0, P), tl.arange(0, C)
@@ -91,26 +91,27 @@ def _prepare_coarse(  # type: ignore[no-untyped-def]
     held = on[:, None] & (c < channels)[None, :]
     value = _lookup(cached, x, y, side, channels, c, held)
     tl.store(out + (p * stride)[:, None] + c[None, :], value.to(out.dtype.element_ty), mask=held)
-    total = tl.zeros(p.shape, tl.float32)
-    for k in tl.static_range(16):  # type: ignore[no-untyped-call]
-        total += tl.load(hidden + (i * 4 + k // 4) * size + j * 4 + k % 4, mask=on, other=0.0)
-    tl.store(out + p * stride + channels, (total / 16).to(out.dtype.element_ty), mask=on)
+    if TELL:
+        total = tl.zeros(p.shape, tl.float32)
+        for k in tl.static_range(16):  # type: ignore[no-untyped-call]
+            total += tl.load(hidden + (i * 4 + k // 4) * size + j * 4 + k % 4, mask=on, other=0.0)
+        tl.store(out + p * stride + channels, (total / 16).to(out.dtype.element_ty), mask=on)
 
 
-def prepare_coarse(cached: Tensor, source: Tensor, hidden: Tensor, out: Tensor) -> None:
-    """The warp's quarter-size input [S/4, S/4, > C]: cached [S/4, S/4, C] moved along source [S, S, 2], then the share
-    of hidden [S, S]."""
+def prepare_coarse(cached: Tensor, source: Tensor, hidden: Tensor, out: Tensor, tell: bool) -> None:
+    """The warp's quarter-size input [S/4, S/4, >= C]: cached [S/4, S/4, C] moved along source [S, S, 2], then, to
+    `tell` it, the share of hidden [S, S]."""
     size, channels, many = hidden.shape[0], cached.shape[2], blocks(gpu=32, interpreter=4096)
     with on_device(cached):
         _prepare_coarse[grid((size // 4) ** 2, many)](
-            cached, channels, source, hidden, size, out, out.shape[2], C=power_of_two(channels), P=many
+            cached, channels, source, hidden, size, out, out.shape[2], TELL=tell, C=power_of_two(channels), P=many
         )
 
 
 @jit
 def _prepare_fine(  # type: ignore[no-untyped-def]
     texture, texels, channels, attributes, triangle, scale, cached, picture, colour, light, cells, source, hidden, size,
-    filled, out, stride, F5: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
+    filled, out, stride, STEP: tl.constexpr, TELL: tl.constexpr, F5: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     side = size // 2
     p, c, c5, four = tl.program_id(0) * P + tl.arange(0, P), tl.arange(0, C), tl.arange(0, F5), tl.arange(0, 4)
@@ -129,7 +130,8 @@ def _prepare_fine(  # type: ignore[no-untyped-def]
         covered = on & (tl.load(triangle + q, mask=on, other=-1) >= 0)
         u = tl.load(attributes + q * 4, mask=covered, other=0.0)
         v = 1.0 - tl.load(attributes + q * 4 + 1, mask=covered, other=0.0)
-        total += _lookup(texture, u, v, texels, channels, c, covered[:, None] & held)
+        if k % STEP == 0:
+            total += _lookup(texture, u, v, texels, channels, c, covered[:, None] & held)
         x = tl.load(source + q * 2, mask=on, other=0.0)
         y = tl.load(source + q * 2 + 1, mask=on, other=0.0)
         moved = _lookup(picture, x, y, size, 4, four, on[:, None])
@@ -139,8 +141,9 @@ def _prepare_fine(  # type: ignore[no-untyped-def]
         moved += tl.where(painted, unseen[:, None] * (paint - moved), 0.0)
         tl.store(filled + (q * 4)[:, None] + four[None, :], moved, mask=on[:, None])
         tl.store(to_filled[:, None] + (four * 4 + k)[None, :], moved.to(kind), mask=on[:, None])
-        tl.store(to_filled + 16 + k, unseen.to(kind), mask=on)
-    total *= tl.load(scale + c, mask=c < channels, other=0.0)[None, :] * 0.25
+        if TELL:
+            tl.store(to_filled + 16 + k, unseen.to(kind), mask=on)
+    total *= tl.load(scale + c, mask=c < channels, other=0.0)[None, :] * (0.25 * STEP)
     tl.store(to[:, None] + F5 + c[None, :], total.to(kind), mask=on[:, None] & held)
 
 
@@ -157,21 +160,24 @@ def prepare_fine(
     hidden: Tensor,
     filled: Tensor,
     out: Tensor,
+    sparse: bool,
+    tell: bool,
 ) -> None:
     """The warp's half-size input, and the picture that it corrects.
 
     texture [T, T, C], attributes [S, S, 4], triangle, scale: as for `sample_texture`, but that C may be 0; cached
     [S/2, S/2, 8]: F5; picture [S, S, 4]: the cached colour and mask; colour [T, T, 4]: the texture's smoothed colour;
     light [L, L, 4]: what to add to it, of the cached view; source [S, S, 2] and hidden [S, S]: the motion field. Into
-    filled [S, S, 4] float32, and out [S/2, S/2, >= 8 + C + 20]: F5 moved, the texture's features, the filled picture
-    (16, as pixel_unshuffle orders them), hidden (4).
+    filled [S, S, 4] float32, and out [S/2, S/2, >= 8 + C + 16]: F5 moved, the texture's features (of 2 x 2 pixels the
+    mean, or, sparse, those of the upper left one), the filled picture (16, as pixel_unshuffle orders them), and, to
+    `tell` it, hidden (4).
     """
     size, channels, many = hidden.shape[0], texture.shape[2], blocks(gpu=32, interpreter=4096)
     with on_device(texture):
         _prepare_fine[grid((size // 2) ** 2, many)](
             texture, texture.shape[0], channels, attributes, triangle, scale, cached, picture, colour, light,
             light.shape[0], source, hidden, size, filled, out, out.shape[2],
-            F5=CACHE_CHANNELS, C=power_of_two(channels), P=many,
+            STEP=4 if sparse else 1, TELL=tell, F5=CACHE_CHANNELS, C=power_of_two(channels), P=many,
         )  # fmt: skip
 
 

@@ -64,10 +64,16 @@ def test_layers_and_backbones() -> None:
     assert backbones[0].key == backbones[1].key, "1x and 2x are one training"
 
 
-def test_ours_loses_one_part_at_a_time() -> None:
+def test_ours_loses_or_gains_one_part_at_a_time() -> None:
     listed = variants("warps")
-    without = [v for name, v in listed.items() if name.startswith("ours without")]
-    assert len(without) == 10 and all(len(changes(v.config, BASE)) == 1 for v in without)
+    ours = listed["ours"].config
+    assert ours == model_config("motion", size=64, width=16, texture_size=64, warp_width=8)
+    changed = {name: set(changes(v.config, ours)) for name, v in listed.items() if name.startswith("ours with")}
+    idle = {name: changed.pop(f"ours without {name}") for name in ("residual network", "texture features")}
+    assert idle["residual network"] == {"warp_residual", "cache_f3", "warp_hidden", "warp_sparse"}
+    assert idle["texture features"] == {"warp_texture", "warp_sparse"}
+    assert changed.pop("ours with F3 in place of F4") == {"cache_f3", "cache_f4"}
+    assert len(changed) == 8 and all(len(names) == 1 for names in changed.values())
     assert [v.name for v in listed.values() if learns_nothing(v)] == ["ours without residual network"]
 
 
@@ -96,7 +102,7 @@ def test_the_offline_table_has_the_papers_rows_and_ours() -> None:
     listed = variants("models")
     assert listed["naive: DNR+ one frame late"].key == listed["DNR+"].key
     assert listed["DNR"].config == model_config("dnr", size=64, width=16, texture_size=64, warp_width=8)
-    assert listed["ours 1x"].config == BASE
+    assert listed["ours 1x"].config == model_config("motion", size=64, width=16, texture_size=64, warp_width=8)
     rows = {name: v.row for name, v in listed.items()}
     assert (rows["naive: DNR+ one frame late"], rows["DNR+"], rows["DNR++"]) == ("late_1", "G_d1", "warp_1x")
     assert rows["implicit warp 2x"] == rows["ours 2x"] == "warp_2x"

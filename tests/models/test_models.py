@@ -94,6 +94,27 @@ def test_a_switch_turns_off_what_it_names_and_only_that(
         assert reacts(without, rest)
 
 
+def test_a_sparse_warp_reads_half_the_texture_for_one_pixel_in_four() -> None:
+    network, _, _ = prepared(replace(MOTION, warp_sparse=True))
+    s, channels = MOTION.size, MOTION.texture_channels
+    view = View(torch.rand(1, s, s, 2), torch.ones(1, 1, s, s), torch.rand(1, 9), torch.rand(1, 60))
+    features = network.draw(view, network.sample(view)).features
+    nowhere = torch.rand(1, s, s, 2), torch.zeros(1, 1, s, s)
+    told = network.target(view, features, *nowhere).features
+    assert told.shape == (1, channels, s // 2, s // 2)
+    torch.testing.assert_close(network.still(view, features).features, told)
+    other = view._replace(uv=torch.rand(1, s, s, 2))
+    other.uv[:, ::2, ::2] = view.uv[:, ::2, ::2]
+    torch.testing.assert_close(network.target(other, features, *nowhere).features, told)
+    # at the middle of four texels their mean, times the harmonics
+    t = MOTION.texture_size
+    middle = view._replace(uv=torch.full((1, s, s, 2), 0.5 + 1 / t))
+    texels = network.texture.merged()[0, :, t // 2 - 2 : t // 2, t // 2 : t // 2 + 2].mean(dim=(1, 2))
+    scale = torch.cat([torch.ones(3), view.sh[0], torch.ones(channels - 12)])
+    told = network.target(middle, features, *nowhere).features
+    torch.testing.assert_close(told, (texels * scale)[None, :, None, None].expand_as(told))
+
+
 def test_without_its_mlp_the_warp_is_still_told_the_numbers() -> None:
     for config in (PUBLISHED, replace(PUBLISHED, warp_mlp=False)):
         for part in ("pose", "expression", "uv", "sh"):
@@ -189,6 +210,9 @@ def test_only_what_concerns_g_decides_about_sharing_it() -> None:
         ({"warp": "published", "warp_sh_pose": False, "warp_delta_pose": False, "warp_expression": False}, "warp_mlp"),
         ({"warp_residual": False, "cache_f4": False}, "no network left"),
         ({"cache_f3": False, "cache_f4": False, "warp_hidden": False}, "keep one"),
+        ({"warp_texture": False, "warp_sparse": True}, "warp_sparse=True contradicts warp_texture=False"),
+        ({"warp_residual": False, "warp_sparse": True}, "warp_sparse=True contradicts warp_residual=False"),
+        ({"warp": "published", "warp_sparse": True}, "warp_sparse=True contradicts warp published"),
         ({"backbone": "vgg"}, "backbone is one of unet, resnet, not vgg"),
         ({"warp_skips": "open"}, "warp_skips is one of turned"),
         ({"cache_f3": 1}, "cache_f3 must be true or false"),

@@ -55,6 +55,20 @@ def test_light_of_the_cached_view(size: int, dtype: torch.dtype) -> None:
     np.testing.assert_allclose(compiled[..., :3], nhwc(plain), atol=1e-5)
 
 
+@pytest.mark.parametrize(("step", "flipped"), [(2, False), (4, True), (8, True)])
+def test_corners_of_a_row_are_those_of_its_pixels(step: int, flipped: bool) -> None:
+    places, found = (random(step * 40) * 1.4 - 0.2).astype(np.float32), kernels.room(40)
+    for part in found:
+        part[:] = 99
+    kernels.corners(places, step, flipped, 3, 38, 24, 16, found)
+    assert all((part[:3] == 99).all() and (part[38:] == 99).all() for part in found)
+    for j in range(3, 38):
+        x, y = places[step * j], places[step * j + 1]
+        x0, y0, tx, ty = kernels.corner(x, ONE - y if flipped else y, 24, 24)
+        assert found[0][j] == (y0 * 24 + x0) * 16
+        np.testing.assert_allclose((found[1][j], found[2][j]), (tx, ty), atol=1e-6)
+
+
 @pytest.mark.parametrize("step", [2, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gather_moves_features(step: int, dtype: torch.dtype) -> None:
@@ -91,6 +105,9 @@ def test_texture_at_full_and_half_size() -> None:
     np.testing.assert_allclose(full, nhwc(plain), atol=1e-5)
     np.testing.assert_allclose(half[..., 8:], nhwc(F.avg_pool2d(plain, 2)), atol=1e-5)
     assert (half[..., :8] == -1).all()
+    kernels.sample_texture_sparse(texture, uv.clip(0, 1), triangle, scale, ZERO, half, 8, ALL)
+    np.testing.assert_allclose(half[..., 8:], nhwc(plain[..., ::2, ::2]), atol=1e-5)
+    assert (half[..., :8] == -1).all()
 
 
 def test_what_was_hidden_is_filled_from_the_texture() -> None:
@@ -99,7 +116,7 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
     filled = np.empty((S, S, 4), np.float32)
     out = np.full((S // 2, S // 2, 32), -1.0, np.float32)
-    kernels.fill(picture, field, hidden, texture, light, uv, filled, ONE, ONE, ZERO, out, 8, ALL)
+    kernels.fill(picture, field, hidden, texture, light, uv, filled, ONE, ONE, ZERO, out, 8, True, ALL)
 
     warp = MotionWarp(NetworkConfig(size=64, width=8, texture_size=64, warp_width=8))
     empty, everywhere = torch.empty(0), torch.ones(1, 1, S, S)
@@ -122,6 +139,11 @@ def test_what_was_hidden_is_filled_from_the_texture() -> None:
     expected = hidden.reshape(S // 2, 2, S // 2, 2).transpose(0, 2, 1, 3).reshape(S // 2, S // 2, 4)
     np.testing.assert_array_equal(out[..., 24:28], expected)
     assert (out[..., :8] == -1).all() and (out[..., 28:] == -1).all()
+    untold, again = np.full_like(out, -1.0), np.empty_like(filled)
+    kernels.fill(picture, field, hidden, texture, light, uv, again, ONE, ONE, ZERO, untold, 8, False, ALL)
+    np.testing.assert_array_equal(again, filled)
+    np.testing.assert_array_equal(untold[..., :24], out[..., :24])
+    assert (untold[..., 24:] == -1).all()
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.1])
@@ -147,31 +169,35 @@ def test_the_finished_frame_is_premultiplied_and_says_whether_it_is_finite() -> 
     assert not kernels.finish_warp(filled, residual, fade, rgba, ALL)
 
 
+@pytest.mark.parametrize(("sparse", "tell"), [(False, True), (True, False)])
 @pytest.mark.parametrize("out_of", [np.float32, np.uint8])
-def test_rows_at_a_time_are_the_whole(out_of: type) -> None:
+def test_rows_at_a_time_are_the_whole(out_of: type, sparse: bool, tell: bool) -> None:
     """An odd number of rows, so that the last strip is not a whole one."""
     image, texture, picture = random(S // 2, S // 2, 8), random(48, 48, C), random(S, S, 4)
     colour, light, uv, field = random(48, 48, 8), random(8, 8, 8, seed=7), random(S, S, 4), source()
     triangle = np.where(random(S, S, seed=4) > 0.3, 7, -1).astype(np.int32)
     hidden = (random(S, S, seed=5) > 0.8).astype(np.float32)
-    scale, gain, zero = random(C, seed=3), (random(40 + C, seed=6) * 80 + 20).astype(np.float32), np.float32(3)
+    wide = 8 + C + 16 + 4 * tell
+    scale, gain, zero = random(C, seed=3), (random(wide, seed=6) * 80 + 20).astype(np.float32), np.float32(3)
     rows = S // 2 - 1
     end = 2 * rows
-    out, filled = np.zeros((rows, S // 2, 32 + C), out_of), np.zeros((2 * rows, S, 4), np.float32)
+    out, filled = np.zeros((rows, S // 2, wide), out_of), np.zeros((2 * rows, S, 4), np.float32)
     kernels.gather_fine(
         image, texture, picture, colour, light, field[:end], hidden[:end], uv[:end], triangle[:end], scale, gain, zero,
-        filled, out, ALL,
+        filled, out, sparse, tell, ALL,
     )  # fmt: skip
-    plain, whole = np.zeros((S // 2, S // 2, 32 + C), out_of), np.zeros((S, S, 4), np.float32)
+    plain, whole = np.zeros((S // 2, S // 2, wide), out_of), np.zeros((S, S, 4), np.float32)
     kernels.gather(image, field, 2, gain, zero, plain, ALL)
-    kernels.sample_texture_halved(texture, uv, triangle, scale * gain[8 : 8 + C], zero, plain, 8, ALL)
+    sample = kernels.sample_texture_sparse if sparse else kernels.sample_texture_halved
+    sample(texture, uv, triangle, scale * gain[8 : 8 + C], zero, plain, 8, ALL)
     at = 8 + C
-    kernels.fill(picture, field, hidden, colour, light, uv, whole, gain[at], gain[at + 16], zero, plain, at, ALL)
+    kernels.fill(picture, field, hidden, colour, light, uv, whole, gain[at], gain[-4], zero, plain, at, tell, ALL)
     assert np.array_equal(out, plain[:rows]) and np.array_equal(filled, whole[: 2 * rows]) and out.std() > 1
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("out_of", [np.float32, np.uint8])
-def test_beyond_the_spans_nothing_is_drawn(out_of: type) -> None:
+def test_beyond_the_spans_nothing_is_drawn(out_of: type, sparse: bool) -> None:
     """Inside them each kernel makes what it makes of a whole frame."""
     image, texture, picture = random(S // 2, S // 2, 8), random(48, 48, C), random(S, S, 4)
     colour, light, uv, field = random(48, 48, 8), random(8, 8, 8, seed=7), random(S, S, 4), source()
@@ -188,8 +214,9 @@ def test_beyond_the_spans_nothing_is_drawn(out_of: type) -> None:
         kernels.gather(image, field, 4, gain, zero, coarse, spans)
         kernels.pool(hidden, gain[8], zero, coarse, 8, spans)
         kernels.gather_fine(
-            image, texture, picture, colour, light, field, hidden, uv, triangle, scale, gain, zero, filled, fine, spans
-        )
+            image, texture, picture, colour, light, field, hidden, uv, triangle, scale, gain, zero, filled, fine,
+            sparse, True, spans,
+        )  # fmt: skip
         kernels.join(quarter, half, SLOPE, gain, zero, joined, spans)
         picture_out[:] = 9
         kernels.finish_warp(filled, residual, fade, picture_out, spans)
@@ -222,16 +249,21 @@ def test_bytes_hold_what_floats_hold() -> None:
 
     def drawn(out_of: type, gain: np.ndarray, zero: Any) -> dict[str, np.ndarray]:
         full, joined = np.zeros((S, S, C), out_of), np.zeros((S, S, C), out_of)
+        sparse = np.zeros((S // 2, S // 2, C), out_of)
         halved, moved = np.zeros((S // 2, S // 2, C), out_of), np.zeros((S // 2, S // 2, C), out_of)
         pooled, filled = np.zeros((S // 4, S // 4, 8), out_of), np.zeros((S // 2, S // 2, 24), out_of)
         kernels.sample_texture(texture, uv, triangle, scale * gain, zero, full)
         kernels.sample_texture_halved(texture, uv, triangle, scale * gain, zero, halved, 0, ALL)
+        kernels.sample_texture_sparse(texture, uv, triangle, scale * gain, zero, sparse, 0, ALL)
         kernels.gather(image, field, 2, gain, zero, moved, ALL)
         kernels.pool(hidden, gain[0], zero, pooled, 5, ALL)
         scratch = np.empty((S, S, 4), np.float32)
-        kernels.fill(picture, field, hidden, colour, light, uv, scratch, gain[0], gain[1], zero, filled, 0, ALL)
+        kernels.fill(picture, field, hidden, colour, light, uv, scratch, gain[0], gain[1], zero, filled, 0, True, ALL)
         kernels.join(coarse, fine, SLOPE, gain, zero, joined, whole(2 * S))
-        return {"full": full, "halved": halved, "moved": moved, "pooled": pooled, "filled": filled, "joined": joined}
+        return {
+            "full": full, "halved": halved, "sparse": sparse, "moved": moved, "pooled": pooled, "filled": filled,
+            "joined": joined,
+        }  # fmt: skip
 
     floats, bytes_ = drawn(np.float32, ONES, ZERO), drawn(np.uint8, gain, zero)
     gains: dict[str, Any] = {"pooled": gain[0], "filled": np.repeat(gain[:2], [16, 8])}

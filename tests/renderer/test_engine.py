@@ -207,8 +207,8 @@ def test_the_viewer_moving_is_the_head_turning(avatar: Avatar, track: Track) -> 
     "other",
     [
         {"warp": "past"}, {"warp": "none"}, {"backbone": "resnet"},
-        {"upsampling": "transposed"}, {"warp_residual": False}, {"warp_fill": False}, {"warp_hidden": False},
-        {"warp_change": False}, {"cache_f3": False}, {"cache_f4": False}, {"cache_f5": False},
+        {"upsampling": "transposed"}, {"warp_residual": False}, {"warp_fill": False},
+        {"warp_change": False}, {"cache_f4": False}, {"cache_f5": False},
     ],
     ids=str,
 )  # fmt: skip
@@ -260,10 +260,18 @@ def test_sizes_and_the_papers_g_stay_on_the_fast_engine(track: Track) -> None:
     assert isinstance(engine, CpuEngine) and "slow" not in engine.device
 
 
-def test_a_warp_that_is_not_told_the_texture_is_drawn_fast(
-    track: Track, request_at: Callable[[int], ViewRequest]
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"warp_texture": False}, {"warp_sparse": True}, {"cache_f3": False}, {"warp_hidden": False},
+        {"warp_sparse": True, "cache_f3": False, "warp_hidden": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_warp_that_is_told_less_is_drawn_fast(
+    track: Track, request_at: Callable[[int], ViewRequest], told: dict[str, bool]
 ) -> None:
-    untold = untrained_avatar(track, replace(CONFIG, warp_texture=False))
+    untold = untrained_avatar(track, replace(CONFIG, **told))
     plain, half = PlainEngine(untold, "cpu"), CpuEngine(untold, dtype=torch.bfloat16)
     engines = {60.0: CpuEngine(untold, dtype=torch.float32)}
     if has_byte_products():

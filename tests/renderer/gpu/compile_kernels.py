@@ -71,10 +71,13 @@ def main() -> None:
     f5, coarse = torch.zeros(s // 2, s // 2, 8, dtype=dtype), torch.zeros(s // 4, s // 4, 40, dtype=dtype)
     source, hidden = floats[..., :2].contiguous(), floats[..., 0].contiguous()
     sampling.sample_texture(texture, floats, drawn.triangle, scale, out)
-    sampling.prepare_coarse(coarse, source, hidden, out)
-    sampling.prepare_fine(
-        texture, floats, drawn.triangle, scale, f5, floats, colour, torch.zeros(32, 32, 4), source, hidden, floats, out
-    )  # fmt: skip
+    light = torch.zeros(32, 32, 4)
+    for sparse in (False, True):
+        sampling.prepare_coarse(coarse, source, hidden, out, not sparse)
+        sampling.prepare_fine(
+            texture, floats, drawn.triangle, scale, f5, floats, colour, light, source, hidden, floats, out, sparse,
+            not sparse,
+        )  # fmt: skip
     broken = torch.zeros(1, dtype=torch.int32)
     sampling.finish(floats, out, hidden, torch.zeros(s, s, 4, dtype=torch.uint8), broken)
     for channels, groups in ((128, 128), (24, 3)):

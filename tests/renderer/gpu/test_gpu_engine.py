@@ -71,11 +71,16 @@ def test_draws_it_with_tritons_kernels_too(avatar: Avatar, track: Track) -> None
     agrees(triton_kernels(), HALF, 50.0 if card else 60.0, avatar, [turned(track)], "cuda:0" if card else "cpu")
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_the_papers_g_with_few_channels(track: Track, request_at: Callable[[int], ViewRequest], told: bool) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"warp_texture": False}, {"warp_sparse": True}, {"cache_f3": False}, {"warp_hidden": False}],
+    ids=str,
+)
+def test_the_papers_g_with_few_channels(
+    track: Track, request_at: Callable[[int], ViewRequest], told: dict[str, bool]
+) -> None:
     config = replace(CONFIG, width=16, norm="instance", detail=False, expression_code=0, warp_width=16)
-    config = replace(config, warp_texture=told)
-    avatar = untrained_avatar(track, config)
+    avatar = untrained_avatar(track, replace(config, **told))
     agrees(plain_kernels(), torch.float32, 70.0, avatar, [(request_at(3), request_at(8))])
 
 

@@ -59,13 +59,15 @@ class Scene:
         self.coarse, self.fine = torch.rand(S // 4, S // 4, coarse).to(dtype), torch.rand(S // 2, S // 2, 8).to(dtype)
         self.picture = torch.rand(S, S, 4)
 
-    def prepare_fine(self, prepare: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    def prepare_fine(
+        self, prepare: Any, device: torch.device, dtype: torch.dtype, sparse: bool, tell: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         names = ("texture", "attributes", "triangle", "scale", "fine", "picture", "colour", "light", "source",
                  "hidden")  # fmt: skip
         given = [getattr(self, name).to(device) for name in names]
         filled = torch.zeros(S, S, 4, device=device)
         out = torch.zeros(S // 2, S // 2, 8 + len(self.scale) + 20 + 4, dtype=dtype, device=device)
-        prepare(*given, filled, out)
+        prepare(*given, filled, out, sparse, tell)
         return filled.cpu(), out.cpu()
 
 
@@ -87,22 +89,23 @@ def test_texture_with_harmonics(dtype: torch.dtype, channels: int) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("channels", [16, 0])
-def test_inputs_of_the_warp(dtype: torch.dtype, channels: int) -> None:
+@pytest.mark.parametrize(("channels", "sparse", "tell"), [(16, False, True), (16, True, False), (0, False, True)])
+def test_inputs_of_the_warp(dtype: torch.dtype, channels: int, sparse: bool, tell: bool) -> None:
     scene = Scene(dtype, channels)
     expected = torch.zeros(S // 4, S // 4, 32, dtype=dtype)
     out = expected.clone().to(DEVICE)
-    plain.prepare_coarse(scene.coarse, scene.source, scene.hidden, expected)
-    sampling().prepare_coarse(*(x.to(DEVICE) for x in (scene.coarse, scene.source, scene.hidden)), out)
-    assert expected[..., 24].max() > 0 and (expected[..., 25:] == 0).all()
+    plain.prepare_coarse(scene.coarse, scene.source, scene.hidden, expected, tell)
+    sampling().prepare_coarse(*(x.to(DEVICE) for x in (scene.coarse, scene.source, scene.hidden)), out, tell)
+    assert (expected[..., 24].max() > 0) == tell and (expected[..., 25:] == 0).all()
     close(out, expected, dtype)
     for a, b in zip(
-        scene.prepare_fine(sampling().prepare_fine, DEVICE, dtype),
-        scene.prepare_fine(plain.prepare_fine, torch.device("cpu"), dtype),
+        scene.prepare_fine(sampling().prepare_fine, DEVICE, dtype, sparse, tell),
+        scene.prepare_fine(plain.prepare_fine, torch.device("cpu"), dtype, sparse, tell),
         strict=True,
     ):
         assert b.abs().max() > 0.3
         close(a, b, dtype)
+    assert tell or (b[..., 8 + channels + 16 :] == 0).all()
 
 
 @DTYPES
