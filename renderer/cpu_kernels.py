@@ -253,13 +253,15 @@ def fill(
             pair = fold(_moved(picture, found, x), _moved(picture, found, x + _NEXT))
             store(filled, (i * s + j) * 4, pair)
             store(out, first + at, pair * splat(gain) + nothing)
-            if tell:
-                put(out, hidden_first + at, hidden[y, x] * hidden_gain + zero)
-                put(out, hidden_first + at + 1, hidden[y, x + _NEXT] * hidden_gain + zero)
             if hidden[y, x] + hidden[y, x + _NEXT] == 0:  # as nearly everywhere
+                if tell:
+                    put(out, hidden_first + at, zero)
+                    put(out, hidden_first + at + 1, zero)
                 continue
             for x in (np.uint32(j), np.uint32(j + 1)):
                 seen_not = hidden[y, x]
+                if tell:
+                    put(out, hidden_first + at + x - j, seen_not * hidden_gain + zero)
                 if seen_not > 0:
                     u, v = uv[y, x, 0], _ONE - uv[y, x, 1]
                     x0, y0, tx, ty = corner(u, v, t, t)

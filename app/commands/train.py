@@ -76,11 +76,12 @@ class TrainConfig:
     collars tear less seen from farther aside than the clip shows; a step takes half as long again."""
 
     start: Path | None = None
-    """Begin with this avatar's weights: of the same person, tracked anew or in another video. The sizes must agree."""
+    """Begin with this avatar's weights: of the same person, tracked anew or in another video. The sizes must agree; if
+    another kind of warp is asked for than it has, that one begins from nothing."""
 
     learn: Literal["all", "warp"] = "all"
-    """warp: texture and generator stay as --start's avatar has them, and only its warp learns on: in half the time. If
-    another kind of warp is asked for than it has, that one begins from nothing."""
+    """warp: texture and generator stay as --start's avatar has them, and only its warp learns on: in half the
+    time."""
 
     split: Literal["most", "blocks", "tail"] = "most"
     """Which frames are held out: 8 % of blocks; blocks dealt 70/15/15; or the last 15 % in time."""
@@ -211,11 +212,12 @@ def _prepare(config: TrainConfig, device: str, ranks: Ranks) -> tuple[Trainer, P
     )  # fmt: skip
     start = load_avatar(config.start).network if config.start is not None else None
     shared = start if config.learn == "warp" else None
-    if shared is not None and shared.config != network and of_generator(shared.config) == of_generator(network):
-        start = None
-        differs = ", ".join(f"{name} {value}" for name, value in changes(shared.config, network).items())
+    if start is not None and start.config != network and of_generator(start.config) == of_generator(network):
         if ranks.first:
+            differs = ", ".join(f"{name} {value}" for name, value in changes(start.config, network).items())
             print(f"{config.start} has another warp ({differs}): a new one begins")
+        if shared is not None:
+            start = None  # what its warp made of F5 is of no use to another one
     return Trainer(store, split, network, recipe, perceptual, torch.device(device), ranks, shared, start), out
 
 

@@ -89,9 +89,31 @@ def _offline(report: dict[str, Any]) -> list[str]:
     if report["gains_db"]:
         gains = ", ".join(f"{v:+.2f} at {k.rsplit('_', 1)[1]}" for k, v in report["gains_db"].items())
         lines += ["", f"The warp over G's last frame, on the face, in dB: {gains}."]
+    if over := over_mesh(report["models"]):
+        lines += ["", over]
     if "costs" in report:
         lines += ["", *_costs(report["costs"])]
     return lines
+
+
+def over_mesh(models: dict[str, Any]) -> str:
+    """What the warp gains on the mesh's motion alone, and what a warp that drew G's own picture would; "" where that
+    was not measured."""
+    known = [name.removeprefix("mesh_d") for name in models if name.startswith("mesh_d")]
+    distances = [d for d in known if f"warp_d{d}" in models and f"G_d{d}" in models]
+    if not distances:
+        return ""
+
+    def gains(who: str) -> str:
+        return ", ".join(
+            f"{models[f'{who}_d{d}']['face']['psnr'] - models[f'mesh_d{d}']['face']['psnr']:+.2f} at {d}"
+            for d in distances
+        )
+
+    return (
+        f"Over the mesh's motion alone, on the face, in dB: the warp {gains('warp')}; G's own picture of the same "
+        f"frames {gains('G')}."
+    )
 
 
 def _costs(costs: dict[str, Any]) -> list[str]:

@@ -89,7 +89,7 @@ class MotionWarp(nn.Module):
     The quarter-size branch sees F3, F4 and what was hidden; the half-size branch sees F5, the texture's features at the
     *new* UV map, and the filled picture with its hidden pixels, four to a channel group. What the mesh cannot show (a
     wrinkle, a shadow) follows the expression: its change enters both as a bias. Each of these can be left out
-    (NetworkConfig), and so can the network.
+    (NetworkConfig), as `catalogue.LEAN` does with F3 and the hidden pixels, and so can the network.
     """
 
     def __init__(self, config: NetworkConfig) -> None:

@@ -80,8 +80,9 @@ class Trainer:
 
     The data of step k depends on (seed, k, pair) alone: a resumed run goes on as if it had never stopped, and several
     processes (`ranks`) share the pairs that one would have taken. shared: a network whose texture and G are taken over
-    and kept, so that only the warp learns, and the features F5 that G draws for nobody else. start: a network of the
-    same configuration whose weights are the first ones; where it is the shared one too, its warp and F5 learn on.
+    and kept, so that only the warp learns, and the features F5 that G draws for nobody else. start: a network
+    with the same G, whose weights are the first ones, those of its warp too where it has the same one; where it is the
+    shared one as well, its warp and F5 learn on.
 
     Raises UserError for frames without a partner to be warped to, or a shared G of another shape.
     """
@@ -108,9 +109,16 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.network = AvatarNetwork(config)
         if start is not None:
-            if start.config != config:
-                raise UserError("the avatar to start from has other networks: give the sizes it was trained with")
-            self.network.load_state_dict(start.state_dict())
+            theirs, mine = of_generator(start.config), of_generator(config)
+            if theirs != mine:
+                differ = ", ".join(f"{name} {theirs[name]}" for name in mine if mine[name] != theirs[name])
+                raise UserError(
+                    f"the avatar to start from has other networks ({differ}): give what it was trained with"
+                )
+            parts = ("texture", "generator", "warp") if start.config == config else ("texture", "generator")
+            for part in parts:
+                if getattr(start, part) is not None:
+                    getattr(self.network, part).load_state_dict(getattr(start, part).state_dict())
         self.start = _digest(start) if start is not None else None
         self.shared = _digest(shared) if shared is not None else None
         if shared is not None:

@@ -115,8 +115,14 @@ def test_another_warp_begins_on_an_avatars_generator(
     assert load_avatar(new).network.config.warp_leaky and not load_avatar(old).network.config.warp_leaky
     before, after = (load_avatar(path).network.state_dict() for path in (old, new))
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("texture."))
-    assert main(again) == 2
-    assert "other networks" in capsys.readouterr().err
+    assert main([*again, "--learn", "all"]) == 0
+    assert "another warp (warp_leaky False): a new one begins" in capsys.readouterr().out
+    trained = load_avatar(new).network
+    assert trained.config.warp_leaky
+    moved = (trained.generator.down[0].conv.weight - load_avatar(old).network.generator.down[0].conv.weight).abs()  # type: ignore[union-attr,operator]
+    assert 0 < moved.max() < 0.01, "G learns on from what it was"
+    assert main([*again, "--width", "16"]) == 2
+    assert "other networks (width 8)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["dnr++", "explicit"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from models.evaluation.tables import over_mesh
 from tests.benchmarks import results_page
 from tests.benchmarks.results_page import CAPTIONS, PAGE, draw, page, reports
 
@@ -43,7 +44,23 @@ def test_a_report_becomes_a_section_with_its_command(results: Path, tmp_path: Pa
     line = next(line for line in text.splitlines() if line.startswith("| warp 1x"))
     assert [cell.strip() for cell in line.split("|")[1:4]] == ["warp 1x", "27.90", "0.9100"]
     assert "| 1.900 |" in text.replace("  ", "") and "18.2" in text and "+1.90 at 1" in text
+    assert "Over the mesh" not in text
     assert "## Held-out frames" in text and "From frame to frame" not in text, "what was not measured is left out"
+
+
+def test_what_the_warp_gains_on_the_mesh_is_said_beside_what_g_does() -> None:
+    models = {
+        "mesh_d1": row(28.0, 0.02),
+        "mesh_d2": row(27.5, 0.02),
+        "G_d1": row(28.5, 0.02),
+        "warp_d1": row(28.25, 0.02),
+    }
+    assert over_mesh(models) == (
+        "Over the mesh's motion alone, on the face, in dB: the warp +0.25 at 1; G's own picture of the same frames "
+        "+0.50 at 1."
+    )
+    del models["G_d1"]
+    assert over_mesh(models) == ""
 
 
 def test_an_ablation_is_a_section_with_its_tables(results: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from models.evaluation.tables import over_mesh
 from tracking.accuracy import NAMES, ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ def quality(name: str, title: str, training: str) -> list[str]:
     lines = [
         f"### {title}",
         "",
-        f"Trained with `{training}`, measured with `visavis evaluate name.avatar clip.track --json e.json` on "
+        f"Trained {training}, measured with `visavis evaluate name.avatar clip.track --json e.json` on "
         f"{report['frames']} frames that training never saw. PSNR in dB.",
         "",
         "| | PSNR | SSIM | L1 | face PSNR | face, against G |",
@@ -53,7 +54,8 @@ def quality(name: str, title: str, training: str) -> list[str]:
                 f"| {label} | {r['psnr']:.2f} | {r['ssim']:.4f} | {r['l1']:.4f} | {r['face']['psnr']:.2f} | {to_g} |"
             )
     gains = ", ".join(f"{v:+.2f} dB at distance {k.rsplit('_', 1)[1]}" for k, v in report["gains_db"].items())
-    return [*lines, "", f"The warp over the late frame, on the face: {gains}.", ""]
+    lines += ["", f"The warp over the late frame, on the face: {gains}.", ""]
+    return [*lines, over, ""] if (over := over_mesh(rows)) else lines
 
 
 def noise_ceiling() -> list[str]:
@@ -173,7 +175,7 @@ def tracking() -> list[str]:
     lines += [
         "",
         f"Focal length {focal['track']:.0f} px, in truth {focal['truth']:.0f}. *Refined*: by `visavis refine`, with "
-        "an avatar that had seen 92 % of these frames; the bundled one's warp learned on this. *True landmarks*: what "
+        "an avatar that had seen 92 % of these frames; the bundled one learned on this. *True landmarks*: what "
         "the same fit makes of landmarks without any error, the truth's own as one camera sees them, and *focal "
         "length*: knowing that too. No better detector would give this fit more.",
         "",
@@ -317,22 +319,12 @@ LIVE = (
 
 # results file, title, how its avatar was made
 SEQUENCES = (
-    ("evaluate_d6", "Quality: a person's clip (d6)", "--split blocks --steps 1800"),
-    ("evaluate_d6_tail", "Quality: the same clip's last 15 %, out of distribution", "--split tail --steps 1600"),
+    ("evaluate_d6", "Quality: a person's clip (d6)", "with `--split blocks --steps 1800`"),
+    ("evaluate_d6_tail", "Quality: the same clip's last 15 %, out of distribution", "with `--split tail --steps 1600`"),
     (
         "evaluate_mono",
         "Quality: the bundled avatar, the performer",
-        "--size 384 --steps 1800`, then with `--start performer.avatar` on the clip tracked anew: twice 600 steps (the "
-        "second time on finer mattes), and with `--steady 0.5` 450 steps, 600 with relit paint, 450 with `--orbit 1` "
-        "and 300 with `--orbit 0.7`; then with `--start` on the clip tracked with held and smoothed poses, 114 of 650 "
-        "steps and on to `--steps 450 --orbit 0.5 --steady 0.5`; then twice more on the clip tracked anew, `--steps "
-        "430` and `--steps 460`, both with `--orbit 0.5 --steady 0.5`, and `--steps 150 --learn warp`; then, twice, on "
-        "the track that `visavis refine` made with the avatar so far, and, once shoulders were as deep as a chest is, "
-        "196 of 400 steps and 400 more with eyes counting for more, all with `--steps 400 --orbit 1.5 --steady 0.5`, "
-        "and, on the clip tracked anew with a focal length that is seen, three times `--steps 450`, each on the track "
-        "that the avatar so far had refined, and 200 with shoulders farther back and the loft fitted again, all with "
-        "`--orbit 1.5 --steady 0.5`, and last, on a track that this one had refined, a warp whose units leak, begun "
-        "anew: `--learn warp --steps 1400 --orbit 1.5 --steady 0.5",
+        "in [many sittings](assets/avatars/README.md)",
     ),
 )
 

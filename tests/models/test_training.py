@@ -115,6 +115,10 @@ def test_a_training_starts_from_an_avatars_weights(store: FrameStore) -> None:
     for a, b in zip(second.network.parameters(), learnt.average.parameters(), strict=True):
         assert torch.equal(a, b)
     assert second.step()["total"] < 0.7 * losses[0]
+    other, fresh = again(replace(CONFIG, warp_leaky=False)), trainer(store, 60)
+    for part, begun in (("texture", learnt.average), ("generator", learnt.average), ("warp", fresh.network)):
+        for a, b in zip(getattr(other.network, part).parameters(), getattr(begun, part).parameters(), strict=True):
+            assert torch.equal(a, b), part
     with pytest.raises(UserError, match="other networks"):
         again(replace(CONFIG, width=16))
 
