@@ -18,8 +18,8 @@ from models.geometry import Pose, look_at
 from models.head.rig import N_EXPRESSIONS
 from models.motion import empty_field
 from models.network.config import SH_COUNT, SH_FIRST_CHANNEL, NetworkConfig, changes
-from models.network.generator import UnetGenerator, halve
-from models.network.texture import smooth_colour
+from models.network.generator import UnetGenerator
+from models.network.texture import smooth_colour, told_texture
 from models.network.warp import MotionWarp
 from models.precision import has_fast_bfloat16
 from models.raster import empty_raster
@@ -100,9 +100,7 @@ class CpuEngine:
             merged = avatar.network.texture.merged()
             # in the networks' own precision: half the bytes of what is read at random places
             self.texture: Values = bits_of(merged[0].permute(1, 2, 0).to(dtype).contiguous())
-            # what W is told of it
-            told = halve(merged) if self._config.warp_sparse else merged
-            told = told[0, : told.shape[1] * self._config.warp_texture]
+            told = told_texture(merged, self._config)[0]
             self._warp_texture: Values = bits_of(told.permute(1, 2, 0).to(dtype).contiguous())
             # whole vectors are read of it: three channels, and room up to eight
             colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, LANES - 3))

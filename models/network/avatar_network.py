@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.network.config import NetworkConfig
-from models.network.generator import GeneratorOutput, halve, make_generator, modulate
+from models.network.generator import GeneratorOutput, make_generator, modulate
 from models.network.harmonics import Limits, harmonics, nearest_seen
 from models.network.light import cached_light
 from models.network.published_warp import PastFrame, PublishedWarp
-from models.network.texture import NeuralTexture, sample_texture, smooth_colour
+from models.network.texture import NeuralTexture, sample_texture, smooth_colour, told_texture
 from models.network.warp import Cache, MotionWarp, Target, WarpOutput
 
 
@@ -93,7 +93,7 @@ class AvatarNetwork(nn.Module):
             return features
         merged = self.texture.merged() if merged is None else merged
         uv, coverage = view.uv[:, ::2, ::2], view.coverage[..., ::2, ::2]
-        return modulate(sample_texture(halve(merged), uv, coverage), view.sh)
+        return modulate(sample_texture(told_texture(merged, self.config), uv, coverage), view.sh)
 
     def still(self, view: View, features: Tensor, merged: Tensor | None = None) -> Target:
         """`view` as the target of its own cache: nothing moves, nothing was hidden, no colour is asked for."""

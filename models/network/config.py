@@ -67,9 +67,10 @@ class NetworkConfig:
 
     Parts of ours: warp_residual (the network at all), warp_fill (the texture's colour where nothing was seen),
     warp_relight (that colour lit as the cached view is), and what the network is told: warp_hidden, warp_texture
-    (at the new UV map), warp_change (of pose and expression). warp_sparse: the texture is read at half its size,
-    for the upper left of each 2 x 2 pixels, instead of for all four. warp_leaky: its units let a tenth of what is
-    below zero through; those of plain ReLUs die in the first steps of a training, most of them, and for good.
+    (at the new UV map), warp_change (of pose and expression). warp_sparse: the texture is read for the upper left
+    of each 2 x 2 pixels, from its mipmap of that size, instead of for all four. warp_leaky: its units let a tenth
+    of what is below zero through; those of plain ReLUs die in the first steps of a training, most of them, and for
+    good.
     """
 
     size: int = 256

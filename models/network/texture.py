@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.network.config import NetworkConfig
+
 # Weight decay per level, fine to coarse (research code, method.md section 1.3): high frequencies must earn their place.
 LEVEL_WEIGHT_DECAY = (1e-3, 1e-4, 1e-5, 0.0)
 
@@ -49,6 +51,16 @@ def smooth_colour(merged: Tensor, reach: int = 2) -> Tensor:
 def texture_grid(uv: Tensor) -> Tensor:
     """uv [..., 2] in 0..1, origin bottom left, as torch's grid_sample takes positions."""
     return torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], dim=-1)
+
+
+def told_texture(merged: Tensor, config: NetworkConfig) -> Tensor:
+    """What a motion warp reads of the merged texture [1, C, T, T]: a sparse one the mipmap [1, C, t, t] that is no
+    finer than its half-size picture, one that is not told the texture no channels of it."""
+    if not config.warp_texture:
+        return merged[:, :0]
+    while config.warp_sparse and merged.shape[-1] > config.size // 2:
+        merged = F.avg_pool2d(merged, 2)
+    return merged
 
 
 def sample_texture(image: Tensor, uv: Tensor, coverage: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from models.avatar_file import Avatar
 from models.network.config import CACHE_CHANNELS, SH_COUNT, SH_FIRST_CHANNEL
-from models.network.generator import UnetGenerator, halve
+from models.network.generator import UnetGenerator
 from models.network.light import LIGHT_CELLS, cached_light
-from models.network.texture import smooth_colour
+from models.network.texture import smooth_colour, told_texture
 from models.network.warp import STATE_SIZE, MotionWarp
 from renderer.fade import bust_fade
 from renderer.gpu.corrector import GpuWarp
@@ -50,16 +50,15 @@ class Cached(NamedTuple):
 
 
 class Shared:
-    """What both passes of one engine read: mesh, texture [T, T, C], what W is `told` of it (perhaps at half size,
-    perhaps nothing), its smoothed colour [T, T, 4], fade [S, S]."""
+    """What both passes of one engine read: mesh, texture [T, T, C], what W is `told` of it [t, t, c], its smoothed
+    colour [T, T, 4], fade [S, S]."""
 
     def __init__(self, avatar: Avatar, size: int, dtype: torch.dtype, device: torch.device, kernels: Kernels) -> None:
         self.size, self.dtype, self.device, self.kernels = size, dtype, device, kernels
         self.mesh = DeviceMesh(avatar.rig, device)
         merged = avatar.network.texture.merged()
         self.texture = merged[0].permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
-        config = avatar.network.config
-        told = (halve(merged) if config.warp_sparse else merged)[0, : merged.shape[1] * config.warp_texture]
+        told = told_texture(merged, avatar.network.config)[0]
         self.told = told.permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
         colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, 1))
         self.colour = colour[0].permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)

@@ -12,6 +12,7 @@ from models.network.avatar_network import AvatarNetwork, Drawn, View
 from models.network.catalogue import MODELS, model_config
 from models.network.config import NetworkConfig, changes, of_generator
 from models.network.generator import ResnetGenerator, UnetGenerator
+from models.network.texture import told_texture
 from models.network.warp import MotionWarp, Target, WarpOutput
 
 SIZES: dict[str, Any] = {"size": 64, "width": 8, "texture_size": 64, "warp_width": 8}
@@ -106,6 +107,10 @@ def test_a_sparse_warp_reads_half_the_texture_for_one_pixel_in_four() -> None:
     other = view._replace(uv=torch.rand(1, s, s, 2))
     other.uv[:, ::2, ::2] = view.uv[:, ::2, ::2]
     torch.testing.assert_close(network.target(other, features, *nowhere).features, told)
+    assert told_texture(network.texture.merged(), MOTION).shape[-1] == MOTION.texture_size
+    for size, side in ((64, 32), (96, 32), (128, 64), (256, 64)):  # no finer than the half-size picture
+        sparse = replace(MOTION, warp_sparse=True, size=size)
+        assert told_texture(network.texture.merged(), sparse).shape == (1, channels, side, side)
     # at the middle of four texels their mean, times the harmonics
     t = MOTION.texture_size
     middle = view._replace(uv=torch.full((1, s, s, 2), 0.5 + 1 / t))
