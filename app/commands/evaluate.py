@@ -48,7 +48,7 @@ class EvaluateConfig:
     """Write a PNG of frames in a row: truth, G, warp 1x, warp 2x."""
 
     warp_distance: str | None = None
-    """How many frames the cache is back: 1..8, or 1,2,4,8 (the default)."""
+    """How many frames the cache is back: 1..8, or 1,2,4,8 (the default). 0: the frame's own, where nothing moves."""
 
     online: bool = False
     """What is on display as each source frame comes, with G alone and with the schedule. Wants a 60 fps clip."""
@@ -142,7 +142,7 @@ def _report(config: EvaluateConfig, distances: tuple[int, ...], show: Any) -> di
 
 
 def parse_distances(text: str) -> tuple[int, ...]:
-    """ "1..8", "1,2,4" or "3". Raises UserError for anything else."""
+    """ "0..8", "1,2,4" or "3". Raises UserError for anything else."""
     try:
         if ".." in text:
             first, last = (int(word) for word in text.split("..", 1))
@@ -151,8 +151,8 @@ def parse_distances(text: str) -> tuple[int, ...]:
             found = tuple(dict.fromkeys(int(word) for word in text.split(",")))
     except ValueError:
         found = ()
-    if not found or min(found) < 1 or max(found) > MAX_DISTANCE:
-        raise UserError(f"--warp-distance {text}: write frames as 1..8, 1,2,4 or 3, from 1 to {MAX_DISTANCE}")
+    if not found or min(found) < 0 or max(found) > MAX_DISTANCE:
+        raise UserError(f"--warp-distance {text}: write frames as 1..8, 1,2,4 or 3, from 0 to {MAX_DISTANCE}")
     return found
 
 

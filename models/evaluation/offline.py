@@ -94,7 +94,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Means over the frames `indices`. For G and each distance: "frame" and "face" against the truth, and "to_g":
     PSNR against G's own picture of the target. warp_1x is distance 1; warp_2x the mean of distances 1 and 2, as two
-    warps drawn from each cache are. Frames without a partner at a distance do not count for it.
+    warps drawn from each cache are. Frames without a partner at a distance do not count for it. At distance 0 a frame
+    is drawn from its own cache: what the network changes where nothing moves.
     """
     network.eval()
     rows: dict[str, list[Row]] = defaultdict(list)
@@ -103,18 +104,18 @@ def evaluate(
     kept: dict[int, DrawnFrame] = {}
     for i in indices.tolist():
         target = draw_frame(network, store, i)
-        kept = {k: v for k, v in kept.items() if i - k <= max(distances, default=0)}
+        kept = {k: v for k, v in kept.items() if i - k <= max(distances, default=0)} | {i: target}
         rows["G"].append(score(target, target.g))
         for d in distances:
             cached = kept.get(wanted[d].get(i, -1))
             if cached is None:
                 continue
-            rows[f"late_{d}"].append(score(target, late_frame(cached, target)))
+            if d:
+                rows[f"late_{d}"].append(score(target, late_frame(cached, target)))
             if network.warp is not None:
                 for name, picture in warp_frame(network, store, cached, target).items():
                     rows[f"{name}_d{d}"].append(score(target, picture))
             rows[f"G_d{d}"].append(score(target, target.g))  # on exactly the frames that have a partner at d
-        kept[i] = target
         tick()
     if rows.get("warp_d1"):
         rows["warp_1x"] = rows["warp_d1"]

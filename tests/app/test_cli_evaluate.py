@@ -134,7 +134,8 @@ def test_words_become_numbers() -> None:
     assert (
         parse_distances("1..4") == (1, 2, 3, 4) and parse_distances("8,2,8") == (8, 2) and parse_distances("3") == (3,)
     )
-    for bad in ("", "0..3", "4..1", "1..9999", "1..2..3"):
+    assert parse_distances("0..2") == (0, 1, 2)
+    for bad in ("", "-1..3", "-1", "4..1", "1..9999", "1..2..3"):
         with pytest.raises(UserError):
             parse_distances(bad)
     option = parse_service("workers=3, warp=2.5ms")

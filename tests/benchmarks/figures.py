@@ -333,8 +333,9 @@ def figures() -> str:
     lines = [
         "The networks' shape and losses were once chosen while looking at d6's test blocks, the warp's later by its",
         "validation blocks: the first table flatters a little. The bundled avatar's clip is rendered: the shoot",
-        "*mono* of [the performer](assets/performer/shoot/README.md), tracked and trained on as any clip. d6 was",
-        "tracked before poses were held by outlines and smoothed.",
+        "*mono* of [the performer](assets/performer/shoot/README.md), tracked and trained on as any clip. The second",
+        "table's track is from before poses were held by outlines and smoothed, its avatar from before the warp's",
+        "units leaked.",
         "",
     ]
     for name, title, training in SEQUENCES:

@@ -71,11 +71,15 @@ def test_training_learns_and_the_warp_beats_the_late_frame(store: FrameStore) ->
     t = trainer(store, 160)
     losses = run(t, 160)
     assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:10])
-    rows = evaluate(t.average, store, t.split.test, t.split.block, distances=(1, 2, 4))
+    rows = evaluate(t.average, store, t.split.test, t.split.block, distances=(0, 1, 2, 4))
     assert rows["G"]["psnr"] > 20
     for d, gain in ((1, 0.2), (2, 1.0), (4, 2.0)):
         assert rows[f"warp_d{d}"]["face"]["psnr"] > rows[f"late_{d}"]["face"]["psnr"] + gain
     assert rows["warp_2x"]["frames"] == rows["warp_d1"]["frames"] + rows["warp_d2"]["frames"]
+    # from its own cache: nothing moves, and the mesh's motion alone is G's picture
+    assert rows["warp_d0"]["frames"] == rows["G"]["frames"] and "late_0" not in rows
+    assert rows["mesh_d0"]["psnr"] == pytest.approx(rows["G"]["psnr"], abs=0.01)
+    assert rows["mesh_d0"]["to_g_face_psnr"] > 60 > rows["warp_d0"]["to_g_face_psnr"]
 
 
 @pytest.mark.parametrize("kind", ["motion", "published", "past", "none"])
