@@ -95,9 +95,9 @@ NOTES: dict[str, str] = {
     "0.29, 0.38 and 0.47 dB at 1, 2, 4 and 8 (G's own picture: 0.13, 0.28, 0.61 and 1.39). F3 and the hidden mask, "
     "which it does without, bring nothing that can be told from chance. The texture matters the more the older the "
     "cache is: without it 0.20 at 4 and 0.19 at 8, and, with four reads of all of it in place of one of its mipmap, "
-    "0.50 and 0.74; here, at 128 px, a mipmap has lost more than at 384. With 56 channels in place of 16 (*at the MACs of "
-    "published*) it gains 0.35 to 0.59. *Without leak*: plain ReLUs; with these and frames held steady by 2, as was the default, the "
-    "same training came to nothing.",
+    "0.50 and 0.74; here, at 128 px, a mipmap has lost more than at 384. With 56 channels in place of 16 (*at the "
+    "MACs of published*) it gains 0.35 to 0.59. *Without leak*: plain ReLUs; with these and frames held steady by 2, "
+    "as was the default, the same training came to nothing.",
     "camera_ours_128": "Trained as the next one, 128 px and 400 steps, but for the warp.",
     "camera_paper_128": "`--set warp=published warp_skips=mended`: below a late frame at 30 degrees, and level with "
     "it on the whole.",
