@@ -161,6 +161,15 @@ def test_dnr_plus_plus_looks_back() -> None:
     torch.testing.assert_close(network.redraw(drawn.cache, still).rgb, drawn.output.rgb)
 
 
+def test_ours_is_lean_where_there_is_anything_to_leave_out() -> None:
+    ours = model_config("motion", **SIZES)
+    assert not ours.cache_f3 and not ours.warp_hidden and ours.warp_sparse
+    assert model_config("motion", **SIZES, warp_residual=False) == NetworkConfig(**SIZES, warp_residual=False)
+    untold = model_config("motion", **SIZES, warp_texture=False)
+    assert not untold.warp_sparse and not untold.warp_texture and not untold.cache_f3
+    assert model_config("motion", **SIZES, cache_f3=True).cache_f3, "what is asked for counts"
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_draws_and_learns(name: str) -> None:
     config = model_config(name, **SIZES)

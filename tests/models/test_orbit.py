@@ -120,6 +120,27 @@ def test_w_learns_from_far_aside_too(store: FrameStore) -> None:
     assert weights and all(g.any() for g in torch.autograd.grad(losses["orbit.own"], weights))
 
 
+def test_w_is_held_to_what_it_makes_of_the_newest_cache_not_to_g(store: FrameStore) -> None:
+    """A warp that mends G everywhere by the same colour is right aside as well, near and far."""
+    t, frame = trainer(store, 1.0), store.sample(5)
+    network, view = t.network.eval(), stack_views([frame])
+    still = Mock(np.random.Generator, uniform=Mock(return_value=np.zeros(2)))
+    orbits = orbits_of(store)
+    near, far = orbits.sample(5, frame, True, still), orbits.sample(5, frame, False, np.random.default_rng(5))
+    with torch.no_grad():
+        merged = network.texture.merged()
+        drawn = network.draw(view, network.sample(view, merged))
+        filmed = Filmed([frame], view, drawn.cache, drawn.features, stack_pictures([frame]))
+        for mended_by in (0.0, 0.2):
+            network.warp.residual.bias[:12] = mended_by  # type: ignore[union-attr,index]
+            seen = orbits.losses(network, [near], [True], filmed, merged, lambda *_: merged.sum() * 0)
+            assert seen["orbit.W"] < 1e-3, mended_by
+            wanted = orbits._wanted(network, orbits._view([far], merged), drawn.features, [far], filmed, merged)[0]
+            if not mended_by:
+                plain = wanted
+        assert (wanted - plain).mean() > 0.02, "the frame's picture aside is the mended one"
+
+
 def test_a_head_has_no_holes_and_no_ghosts_at_its_rim(store: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame whose person does not fill the mesh says where the outline is only where it shows the surface well. What
     lies deep, and what has turned into view, is a whole head up to the mesh's edge, and is painted."""
