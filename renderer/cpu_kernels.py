@@ -80,26 +80,34 @@ def blank(out, i, left, right, channel, channels, value):  # type: ignore[no-unt
 
 
 @njit(**OPTIONS)
+def _look_up(texture, found, triangles, step, left, right, scale, zero, out, i, channel):  # type: ignore[no-untyped-def]
+    """Of `sample_texture`: pixels left..right of row i of out, at the places that `corners` found of them; triangles:
+    of that row, `step` to a pixel."""
+    line, channels = texture.shape[0] * texture.shape[2], texture.shape[2]
+    at, tx, ty = found
+    added = splat(zero)
+    for j in range(left, right):
+        to = (i * out.shape[1] + j) * out.shape[2] + channel
+        if triangles[step * j] < 0:
+            for c in range(0, channels, LANES):
+                store(out, to + c, added)
+            continue
+        for c in range(0, channels, LANES):
+            store(out, to + c, load(scale, c) * lerp(texture, at[j] + c, line, channels, tx[j], ty[j]) + added)
+
+
+@njit(**OPTIONS)
 def sample_texture(
     texture: Values, uv: Floats, triangle: NDArray[np.int32], scale: Floats, zero: Number, out: Values
 ) -> None:
     """texture: [T, T, C]; uv: [S, S, >= 2]; triangle: [S, S], < 0 where empty; scale: [C] harmonics (times the gain of
     `out`), zero: what is added; out: [S, S, C]."""
     t, channels = texture.shape[0], texture.shape[2]
-    s, added = triangle.shape[0], splat(zero)
+    s = triangle.shape[0]
     found = room(s)
     for i in range(s):
         corners(uv[i].reshape(-1), uv.shape[2], True, 0, s, t, channels, found)
-        at, tx, ty = found
-        for j in range(s):
-            to = (i * s + j) * channels
-            if triangle[i, j] < 0:
-                for c in range(0, channels, LANES):
-                    store(out, to + c, added)
-                continue
-            for c in range(0, channels, LANES):
-                texel = lerp(texture, at[j] + c, t * channels, channels, tx[j], ty[j])
-                store(out, to + c, load(scale, c) * texel + added)
+        _look_up(texture, found, triangle[i], 1, 0, s, scale, zero, out, i, 0)
 
 
 @njit(**OPTIONS)
@@ -192,22 +200,12 @@ def sample_texture_sparse(
     """As `sample_texture`, of the upper left of each 2 x 2 pixels, into out[..., channel : channel + C] of
     [S / 2, S / 2, .]."""
     t, channels = texture.shape[0], texture.shape[2]
-    g, stride, added = out.shape[1], out.shape[2], splat(zero)
-    found = room(g)
+    found = room(out.shape[1])
     for i in range(out.shape[0]):
         left, right = span(spans, i, 2)
-        blank(out, i, left, right, channel, channels, added)
+        blank(out, i, left, right, channel, channels, splat(zero))
         corners(uv[2 * i].reshape(-1), 2 * uv.shape[2], True, left, right, t, channels, found)
-        at, tx, ty = found
-        for j in range(left, right):
-            to = (i * g + j) * stride + channel
-            if triangle[2 * i, 2 * j] < 0:
-                for c in range(0, channels, LANES):
-                    store(out, to + c, added)
-                continue
-            for c in range(0, channels, LANES):
-                texel = lerp(texture, at[j] + c, t * channels, channels, tx[j], ty[j])
-                store(out, to + c, load(scale, c) * texel + added)
+        _look_up(texture, found, triangle[2 * i], 2, left, right, scale, zero, out, i, channel)
 
 
 @njit(**OPTIONS)

@@ -100,8 +100,10 @@ class CpuEngine:
             merged = avatar.network.texture.merged()
             # in the networks' own precision: half the bytes of what is read at random places
             self.texture: Values = bits_of(merged[0].permute(1, 2, 0).to(dtype).contiguous())
-            told = told_texture(merged, self._config)[0]
-            self._warp_texture: Values = bits_of(told.permute(1, 2, 0).to(dtype).contiguous())
+            told = told_texture(merged, self._config)  # in the same memory where it is the same: G has just read it
+            self._warp_texture: Values = (
+                self.texture if told is merged else bits_of(told[0].permute(1, 2, 0).to(dtype).contiguous())
+            )
             # whole vectors are read of it: three channels, and room up to eight
             colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, LANES - 3))
             self.colour: Floats = colour[0].permute(1, 2, 0).contiguous().numpy()

@@ -58,8 +58,10 @@ class Shared:
         self.mesh = DeviceMesh(avatar.rig, device)
         merged = avatar.network.texture.merged()
         self.texture = merged[0].permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
-        told = told_texture(merged, avatar.network.config)[0]
-        self.told = told.permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
+        told = told_texture(merged, avatar.network.config)
+        self.told = self.texture
+        if told is not merged:
+            self.told = told[0].permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
         colour = F.pad(smooth_colour(merged), (0, 0, 0, 0, 0, 1))
         self.colour = colour[0].permute(1, 2, 0).contiguous().to(dtype=dtype, device=device)
         self.fade = torch.from_numpy(bust_fade(size)).to(device)
